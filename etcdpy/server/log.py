@@ -18,13 +18,15 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
 from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
+
+from etcdpy.server.log_outputs import DEFAULT, BadLogSetting, Rotation, Sink, is_file, open_sink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType
 
-MICROSECONDS = 1_000_000
+    from etcdpy.server.config import Config
 
 
 class Level(IntEnum):
@@ -47,18 +49,6 @@ class Level(IntEnum):
         return cls[name.upper()]
 
 
-class BadLogSetting(ValueError):
-    """A level, format, output or rotation setting that we cannot log by."""
-
-
-class Sink(Protocol):
-    """A place that takes whole lines. It must not raise: logging is not worth a member's life."""
-
-    def write(self, line: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class Logger:
     """Writes lines of at least `level` to every sink. Loggers made by `named` and `bind` share the sinks."""
 
@@ -72,6 +62,17 @@ class Logger:
         self._console = console
         self._name = name
         self._bound = bound
+
+    @classmethod
+    def from_config(cls, config: Config) -> Logger:
+        """The logger that the `--log-*` flags describe; raises `BadLogSetting`."""
+        rotation = Rotation.parse(config.log_rotation_config_json) if config.enable_log_rotation else None
+        return open_logger(config.log_outputs, config.log_level, config.log_format, rotation)
+
+    @classmethod
+    def silent(cls) -> Logger:
+        """A logger for tests: it writes nowhere."""
+        return cls(Level.FATAL, ())
 
     def named(self, name: str) -> Logger:
         """The same logger under a name (`"logger":"raft"`)."""
@@ -144,6 +145,28 @@ class Logger:
         name = f"{self._name}\t" if self._name else ""
         tail = f"\t{{{fields[2:]}}}" if fields else ""
         return f"{timestamp()}\t{level}\t{name}{caller}\t{message}{tail}\n"
+
+
+def open_logger(
+    outputs: Sequence[str] = (DEFAULT,),
+    level: str = "info",
+    log_format: str = "json",
+    rotation: Rotation | None = None,
+) -> Logger:
+    """A logger on the named outputs; raises `BadLogSetting`."""
+    parsed = Level.parse(level)
+    if log_format not in ("json", "console"):
+        raise BadLogSetting(f"unknown log format: {log_format}, supported values json, console")
+    if not outputs:
+        outputs = (DEFAULT,)
+    if DEFAULT in outputs and len(outputs) > 1:
+        raise BadLogSetting('multi logoutput for "default" is not supported yet')
+    if rotation is not None and (len(outputs) != 1 or not is_file(outputs[0])):
+        raise BadLogSetting(
+            "--log-outputs requires a single file path when --log-rotate-config-json is defined"
+        )
+    sinks = [open_sink(output, rotation) for output in outputs]
+    return Logger(parsed, sinks, console=log_format == "console")
 
 
 _second_text: tuple[int, str] = (-1, "")

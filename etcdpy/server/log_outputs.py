@@ -20,18 +20,25 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from etcdpy.server.log import BadLogSetting, Level, Logger, Sink
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Protocol
 
 DEFAULT, STDERR, STDOUT, JOURNAL = "default", "stderr", "stdout", "systemd/journal"
 MEGABYTE = 1024 * 1024
 # With `maxsize` 0 the file is rotated at this size, as in etcd.
 ROTATED_MEGABYTES_DEFAULT = 100
 BACKUP_TIME = "%Y-%m-%dT%H-%M-%S"
+
+
+class BadLogSetting(ValueError):
+    """A level, format, output or rotation setting that we cannot log by."""
+
+
+class Sink(Protocol):
+    """A place that takes whole lines. It must not raise: logging is not worth a member's life."""
+
+    def write(self, line: bytes) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +81,6 @@ class Rotation:
             local_time=switch("localtime"),
             compress=switch("compress"),
         )
-
-
-def open_logger(
-    outputs: Sequence[str] = (DEFAULT,),
-    level: str = "info",
-    log_format: str = "json",
-    rotation: Rotation | None = None,
-) -> Logger:
-    """The logger that the `--log-*` flags describe; raises `BadLogSetting`."""
-    parsed = Level.parse(level)
-    if log_format not in ("json", "console"):
-        raise BadLogSetting(f"unknown log format: {log_format}, supported values json, console")
-    if not outputs:
-        outputs = (DEFAULT,)
-    if DEFAULT in outputs and len(outputs) > 1:
-        raise BadLogSetting('multi logoutput for "default" is not supported yet')
-    if rotation is not None and (len(outputs) != 1 or not is_file(outputs[0])):
-        raise BadLogSetting(
-            "--log-outputs requires a single file path when --log-rotate-config-json is defined"
-        )
-    sinks = [open_sink(output, rotation) for output in outputs]
-    return Logger(parsed, sinks, console=log_format == "console")
 
 
 def is_file(output: str) -> bool:
