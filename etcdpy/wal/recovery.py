@@ -1,0 +1,238 @@
+"""Reading a log back: from the records of its segments to what the member must remember.
+
+Every segment but the newest was finished and synced before the next began, so any fault in it is damage. The
+newest may end in a torn write; `tear` decides. Records whose CRC is right are still checked against each
+other, because the CRC does not cover the kind of a record and because a hole in the log must never reach
+raft: entries join without a gap, terms do not fall, the hard state does not know of commits that are not
+here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.message import DecodeError
+
+from etcdpy.proto import raft_pb2, wal_pb2
+from etcdpy.wal.errors import CorruptRecord, MissingEntries, MissingMark
+from etcdpy.wal.record import BadRecord, RecordKind, RecordReader
+from etcdpy.wal.segment import contiguous_end, list_segments
+from etcdpy.wal.tear import content_end, is_torn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from etcdpy.wal.files import Files
+
+__all__ = ["Recovered", "Recovery", "SegmentScan", "SnapshotMark", "read_marks"]
+
+# A term counts elections: at one a millisecond this takes nine thousand years. A larger number is something
+# else, such as a member id in a record whose kind was damaged.
+_TERM_MAX: Final = 1 << 48
+
+
+@dataclass(slots=True, frozen=True)
+class SnapshotMark:
+    """A place where the log may be opened: a snapshot up to `index` exists. `conf_state` is an encoded
+    ConfState.
+    """
+
+    index: int = 0
+    term: int = 0
+    conf_state: bytes | None = None
+
+    def encode(self) -> bytes:
+        message = wal_pb2.Snapshot(index=self.index, term=self.term)
+        if self.conf_state is not None:
+            message.conf_state.MergeFromString(self.conf_state)
+            message.conf_state.SetInParent()
+        return message.SerializeToString()
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a log remembers from a mark on. `repaired` names the copy of a torn segment, if there was one."""
+
+    metadata: bytes
+    hard_state: raft_pb2.HardState | None
+    entries: list[raft_pb2.Entry] = field(default_factory=list)
+    repaired: Path | None = None
+
+
+class SegmentScan:
+    """The records of one segment. After the walk, `offset` and `crc` tell where a writer continues and `torn`
+    whether something must be cut off there.
+    """
+
+    def __init__(self, path: Path, data: bytes, crc: int | None, *, newest: bool) -> None:
+        self.path = path
+        self.torn = False
+        self._newest = newest
+        self._reader = RecordReader(data, crc)
+
+    @property
+    def offset(self) -> int:
+        return self._reader.offset
+
+    @property
+    def crc(self) -> int | None:
+        return self._reader.crc
+
+    def __iter__(self) -> Iterator[tuple[int, RecordKind, bytes]]:
+        reader = self._reader
+        try:
+            yield from reader
+            if content_end(reader.data) <= reader.offset:
+                return
+            reason = "there is data behind the last record"
+        except BadRecord as bad:
+            reason = bad.reason
+        if not (self._newest and is_torn(reader.data, reader.offset)):
+            raise CorruptRecord(self.path, reader.offset, reason)
+        self.torn = True
+
+
+class Recovery:
+    """Collects records, segment by segment, into what was written after the mark."""
+
+    def __init__(self, mark: SnapshotMark) -> None:
+        self.metadata: bytes | None = None
+        self.hard_state: raft_pb2.HardState | None = None
+        self.hard_state_bytes = b""
+        self.entries: list[raft_pb2.Entry] = []
+        self._mark = mark
+        self._mark_met = False
+        self._path: Path
+        self._offset = 0
+
+    @property
+    def last_index(self) -> int:
+        return self._mark.index + len(self.entries)
+
+    def read_segment(self, scan: SegmentScan) -> None:
+        """Take in one segment; they come in order of their names."""
+        self._path = scan.path
+        take = {
+            RecordKind.METADATA: self._take_metadata,
+            RecordKind.ENTRY: self._take_entry,
+            RecordKind.STATE: self._take_state,
+            RecordKind.SNAPSHOT: self._take_mark,
+            RecordKind.CRC: self._take_nothing,
+        }
+        head = iter((RecordKind.CRC, RecordKind.METADATA))
+        for offset, kind, body in scan:
+            self._offset = offset
+            if (expected := next(head, kind)) is not kind:
+                raise self._corrupt(f"a {kind.name} record where the segment must have {expected.name}")
+            take[kind](body)
+        if next(head, None) is not None:
+            raise CorruptRecord(scan.path, scan.offset, "the segment has no head")
+
+    def finish(self, directory: Path) -> Recovered:
+        """Check the whole and give it out."""
+        assert self.metadata is not None, f"no segment of {directory} was read"
+        if not self._mark_met:
+            raise MissingMark(directory, f"the log does not know a snapshot at index {self._mark.index}")
+        state = self.hard_state
+        if state is not None and state.commit > self.last_index:
+            raise MissingEntries(
+                directory,
+                f"entries up to {state.commit} were committed but the log ends at {self.last_index}",
+            )
+        return Recovered(self.metadata, state, self.entries)
+
+    def _corrupt(self, reason: str) -> CorruptRecord:
+        return CorruptRecord(self._path, self._offset, reason)
+
+    def _take_nothing(self, body: bytes) -> None:
+        """A CRC record was followed by the reader already."""
+
+    def _take_metadata(self, body: bytes) -> None:
+        if self.metadata is None:
+            self.metadata = body
+        elif body != self.metadata:
+            raise self._corrupt(
+                "the metadata differs from that of an earlier segment: the segments are of two logs"
+            )
+
+    def _take_entry(self, body: bytes) -> None:
+        try:
+            entry = raft_pb2.Entry.FromString(body)
+        except DecodeError as error:
+            raise self._corrupt(f"no raft entry: {error}") from error
+        if entry.Term > _TERM_MAX:
+            raise self._corrupt(f"an entry of term {entry.Term}")
+        if entry.Type == raft_pb2.EntryConfChange and not entry.Data:
+            raise self._corrupt("a configuration change that changes nothing")
+        position = entry.Index - self._mark.index - 1
+        if position < 0:
+            return
+        entries = self.entries
+        if position > len(entries):
+            raise MissingEntries(self._path, f"entry {entry.Index} follows {self.last_index}")
+        if position and entry.Term < entries[position - 1].Term:
+            raise self._corrupt(
+                f"term {entry.Term} at index {entry.Index} follows {entries[position - 1].Term}"
+            )
+        # A new leader overwrites what the old one could not commit: whatever lies from here on is void.
+        del entries[position:]
+        entries.append(entry)
+
+    def _take_state(self, body: bytes) -> None:
+        try:
+            state = raft_pb2.HardState.FromString(body)
+        except DecodeError as error:
+            raise self._corrupt(f"no hard state: {error}") from error
+        state.DiscardUnknownFields()
+        if state.ByteSize() != len(body):
+            raise self._corrupt("the hard state has fields that it cannot have")
+        old_term = 0 if self.hard_state is None else self.hard_state.term
+        entry_term = self.entries[-1].Term if self.entries else 0
+        if not max(old_term, entry_term) <= state.term <= _TERM_MAX:
+            raise self._corrupt(f"hard state of term {state.term} after term {max(old_term, entry_term)}")
+        self.hard_state = state
+        self.hard_state_bytes = body
+
+    def _take_mark(self, body: bytes) -> None:
+        mark = _decode_mark(self._path, self._offset, body)
+        if mark.index != self._mark.index:
+            return
+        if mark.term != self._mark.term:
+            raise MissingMark(
+                self._path,
+                f"the snapshot at index {mark.index} is of term {mark.term}, not {self._mark.term}",
+            )
+        self._mark_met = True
+
+
+def _decode_mark(path: Path, offset: int, body: bytes) -> SnapshotMark:
+    try:
+        message = wal_pb2.Snapshot.FromString(body)
+    except DecodeError as error:
+        raise CorruptRecord(path, offset, f"no snapshot mark: {error}") from error
+    if not message.HasField("index") or not message.HasField("term"):
+        raise CorruptRecord(path, offset, "a snapshot mark without index or term")
+    conf_state = message.conf_state.SerializeToString() if message.HasField("conf_state") else None
+    return SnapshotMark(message.index, message.term, conf_state)
+
+
+def read_marks(files: Files, directory: Path) -> list[SnapshotMark]:
+    """The snapshots at which the log may be opened, oldest first: those not beyond what is known to be
+    committed.
+    """
+    marks: list[SnapshotMark] = []
+    commit = 0
+    crc: int | None = None
+    names = contiguous_end(list_segments(files, directory))
+    for name in names:
+        path = directory / str(name)
+        scan = SegmentScan(path, files.read(path), crc, newest=name == names[-1])
+        for offset, kind, body in scan:
+            if kind is RecordKind.SNAPSHOT:
+                marks.append(_decode_mark(path, offset, body))
+            elif kind is RecordKind.STATE:
+                commit = raft_pb2.HardState.FromString(body).commit
+        crc = scan.crc
+    return [mark for mark in marks if mark.index <= commit]
