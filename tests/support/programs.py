@@ -38,7 +38,7 @@ def candidate_kind(name: str) -> Kind:
         return Kind("etcd-again", reference_kind().command)
     if name == "etcdpy":
         return Kind("etcdpy", etcdpy_command())
-    return Kind(Path(name).name, (name,))
+    return Kind("-".join(Path(name).parts[1:]), (name,))
 
 
 def etcdpy_command() -> tuple[str, ...]:
