@@ -2,6 +2,7 @@
 
 from etcdpy.wal.errors import (
     CorruptRecord,
+    CorruptSnapshot,
     LockedDirectory,
     LogExists,
     LogFailed,
@@ -13,11 +14,15 @@ from etcdpy.wal.errors import (
 from etcdpy.wal.files import Files, RealFiles
 from etcdpy.wal.log import SEGMENT_BYTES, SEGMENTS_MAX, Log, exists, snapshot_marks
 from etcdpy.wal.recovery import Recovered, SnapshotMark
+from etcdpy.wal.snapshot_files import SnapshotFiles, decode_snapshot, encode_snapshot
 
 __all__ = [
     "Log",
     "Recovered",
     "SnapshotMark",
+    "SnapshotFiles",
+    "encode_snapshot",
+    "decode_snapshot",
     "exists",
     "snapshot_marks",
     "SEGMENT_BYTES",
@@ -26,6 +31,7 @@ __all__ = [
     "RealFiles",
     "WalError",
     "CorruptRecord",
+    "CorruptSnapshot",
     "MissingSegment",
     "MissingEntries",
     "MissingMark",

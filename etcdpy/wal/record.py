@@ -56,6 +56,11 @@ class BadRecord(Exception):
 FIELD_BYTES: Final = 8
 _LENGTH: Final = Struct("<Q")
 _SIZE_MASK: Final = (1 << 56) - 1
+_PADDINGS: Final = [bytes(count) for count in range(8)]
+# The top byte of the length field, by the number of padding bytes.
+_PADDING_BYTES: Final = [0] + [0x80 | count for count in range(1, 8)]
+
+_KIND_BY_NUMBER: Final = {int(kind): kind for kind in RecordKind}
 
 _TAG_KIND: Final = 0x08
 _TAG_CRC: Final = 0x10
@@ -128,7 +133,7 @@ def _shape(kind: RecordKind, crc_bytes: int, data_bytes: int) -> _Shape:
 
 
 def _length_field(size: int, padding: int) -> bytes:
-    return _LENGTH.pack(size | ((0x80 | padding) << 56 if padding else 0))
+    return _LENGTH.pack(size | _PADDING_BYTES[padding] << 56)
 
 
 def _varint(value: int) -> bytes:
@@ -154,43 +159,42 @@ class RecordReader:
 
     def __iter__(self) -> Iterator[tuple[int, RecordKind, bytes]]:
         """Give (offset, kind, data) of each record."""
-        while (field := read_length(self.data, self.offset)) != 0:
+        data = self.data
+        while (field := read_length(data, self.offset)) != 0:
             offset = self.offset
             size, end = read_sizes(offset, field)
-            if end > len(self.data):
-                raise BadRecord(offset, f"the file ends at {len(self.data)}, before the record does at {end}")
-            kind, crc, data_offset = read_head(self.data, offset + FIELD_BYTES, size)
-            body = self.data[data_offset : offset + FIELD_BYTES + size]
-            if any(self.data[offset + FIELD_BYTES + size : end]):
+            if end > len(data):
+                raise BadRecord(offset, f"the file ends at {len(data)}, before the record does at {end}")
+            start = offset + FIELD_BYTES
+            kind, crc, data_offset = read_head(data, start, size)
+            body = data[data_offset : start + size]
+            if data[start + size : end] != _PADDINGS[end - start - size]:
                 raise BadRecord(offset, "the padding is not zero")
-            self._follow(offset, kind, crc, body)
+            if kind is RecordKind.CRC or self.crc is None:
+                self._begin_chain(offset, kind, crc, body)
+            elif (running := extend(self.crc, body)) == crc:
+                self.crc = running
+            else:
+                raise BadRecord(offset, f"the CRC is {crc:#010x} and should be {running:#010x}")
             self.offset = end
             yield offset, kind, body
 
-    def _follow(self, offset: int, kind: RecordKind, crc: int, body: bytes) -> None:
-        """Move the CRC chain over one record."""
-        if kind is RecordKind.CRC:
-            if body:
-                raise BadRecord(offset, "a CRC record with data")
-            if self.crc not in (None, crc):
-                raise BadRecord(
-                    offset,
-                    f"the segment starts at CRC {crc:#010x}, but the one before ended at {self.crc:#010x}",
-                )
-            self.crc = crc
-            return
-        if self.crc is None:
+    def _begin_chain(self, offset: int, kind: RecordKind, crc: int, body: bytes) -> None:
+        """Take the running value from a CRC record, or check that it agrees with ours."""
+        if kind is not RecordKind.CRC:
             raise BadRecord(offset, "the segment does not start with a CRC record")
-        expected = extend(self.crc, body)
-        if crc != expected:
-            raise BadRecord(offset, f"the CRC is {crc:#010x} and should be {expected:#010x}")
-        self.crc = expected
+        if body:
+            raise BadRecord(offset, "a CRC record with data")
+        if self.crc is not None and crc != self.crc:
+            raise BadRecord(offset, f"the chain of CRCs is at {self.crc:#010x}, not at {crc:#010x}")
+        self.crc = crc
 
 
 def read_length(data: bytes, offset: int) -> int:
     """The length field at this offset; 0 at the end of the records, which may also be the end of the file."""
-    if len(data) - offset >= FIELD_BYTES:
-        return int(_LENGTH.unpack_from(data, offset)[0])
+    if offset + FIELD_BYTES <= len(data):
+        field: int = _LENGTH.unpack_from(data, offset)[0]
+        return field
     if any(data[offset:]):
         raise BadRecord(offset, "the file ends inside a length field")
     return 0
@@ -200,22 +204,20 @@ def read_sizes(offset: int, field: int) -> tuple[int, int]:
     """Size of the record, and where its frame ends."""
     size = field & _SIZE_MASK
     padding = -size % 8
-    if field >> 56 != (0x80 | padding if padding else 0):
+    if field >> 56 != _PADDING_BYTES[padding]:
         raise BadRecord(offset, f"{field:#018x} is no length field")
     return size, offset + FIELD_BYTES + size + padding
 
 
 def read_head(data: bytes, start: int, size: int) -> tuple[RecordKind, int, int]:
-    """Kind, CRC and offset of the data of the record that lies at `start` and must be exactly `size` bytes
-    long.
-    """
+    """Kind, CRC and offset of the data of the record that begins at `start` and must be `size` bytes long."""
     field = start - FIELD_BYTES
     try:
         if data[start] != _TAG_KIND or data[start + 2] != _TAG_CRC:
             raise BadRecord(field, "the tags of kind and CRC are missing")
-        kind = data[start + 1]
-        if not RecordKind.METADATA <= kind <= RecordKind.SNAPSHOT:
-            raise BadRecord(field, f"{kind} is no kind of record")
+        kind = _KIND_BY_NUMBER.get(data[start + 1])
+        if kind is None:
+            raise BadRecord(field, f"{data[start + 1]} is no kind of record")
         crc, offset = _read_varint(data, start + 3)
         data_bytes = 0
         if offset - start != size:
@@ -226,15 +228,18 @@ def read_head(data: bytes, start: int, size: int) -> tuple[RecordKind, int, int]
         raise BadRecord(field, "the file ends inside the head of a record") from None
     if offset - start + data_bytes != size:
         raise BadRecord(field, f"a record of {size} bytes with {data_bytes} bytes of data")
-    return RecordKind(kind), crc, offset
+    return kind, crc, offset
 
 
 def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
-    value = shift = 0
-    while (byte := data[offset]) > 127:
+    byte = data[offset]
+    value = byte & 127
+    shift = 7
+    while byte > 127:
+        offset += 1
+        byte = data[offset]
         value |= (byte & 127) << shift
         shift += 7
-        offset += 1
-        if shift > 63:
+        if shift > 70:
             raise BadRecord(offset, "a varint of more than ten bytes")
-    return value | byte << shift, offset + 1
+    return value, offset + 1
