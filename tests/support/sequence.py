@@ -136,10 +136,10 @@ class Sequence:
         self._values = 0
         weighted: list[tuple[int, Callable[[], Action]]] = [
             (25, lambda: Ask(self.range_request())),
-            (22, lambda: Ask(self.put_request(ignores=True))),
+            (26, lambda: Ask(self.put_request(ignores=True))),
             (8, lambda: Ask(self.delete_request())),
             (20, lambda: Ask(self.transaction())),
-            (3, self.compact),
+            (2, self.compact),
             (5, lambda: Ask(self.lease_grant())),
             (3, lambda: Ask(pb.LeaseRevokeRequest(ID=self.lease_id()))),
             (3, lambda: Ask(pb.LeaseTimeToLiveRequest(ID=self.lease_id(), keys=self.one_in(2)))),
@@ -250,7 +250,7 @@ class Sequence:
         request.serializable = self.one_in(3)
         request.keys_only = self.one_in(5)
         request.count_only = self.one_in(6)
-        if self.one_in(40):
+        if self.one_in(80):
             request.key = b""
         return request
 
@@ -270,14 +270,14 @@ class Sequence:
         if ignores and self.one_in(6):
             request.ignore_lease = True
             request.lease = request.lease if self.one_in(5) else 0
-        if self.one_in(60):
+        if self.one_in(100):
             request.key = b""
         return request
 
     def delete_request(self) -> pb.DeleteRangeRequest:
         key, range_end = self.interval()
-        if range_end == b"\x00" and not self.one_in(4):
-            range_end = b""
+        if not self.one_in(6 if range_end == b"\x00" else 3):
+            range_end = b""  # wide deletes are rare, or little would be left to read
         key = b"" if self.one_in(60) else key
         return pb.DeleteRangeRequest(key=key, range_end=range_end, prev_kv=self.one_in(2))
 
@@ -304,7 +304,7 @@ class Sequence:
             return pb.RequestOp(request_delete_range=self.delete_request())
         if kind == 10 and levels > 0:
             return pb.RequestOp(request_txn=self.transaction_level(levels - 1, deletes=deletes))
-        if self.one_in(12):
+        if self.one_in(25):
             return pb.RequestOp()
         return pb.RequestOp(request_put=self.put_request(ignores=False))
 
@@ -349,7 +349,7 @@ class Sequence:
             return Ask(
                 pb.CompactionRequest(revision=self._random.choice((low, low - 1, high + 1, high + 50)))
             )
-        newest = high if kind == 1 else max(low + 1, high - self._random.randint(5, 80))
+        newest = high if kind == 1 else max(low + 1, high - self._random.randint(5, 150))
         request = pb.CompactionRequest(revision=max(newest, 0), physical=self.one_in(2))
         for watch in self.known.watches:
             if not watch.confirmed:
