@@ -1,0 +1,112 @@
+"""One gRPC call as a service sees it, whatever carries it.
+
+The transport owns a `Call` and tells the service what arrives by calling the handlers that the service has
+set; the service answers through the methods. Both sides run on the loop thread, and a call may be answered
+inside the handler that was told of it.
+
+The rules, which every transport keeps:
+
+- A call ends once: by `reply`, `finish` or `fail` from the service, or because the client left, its
+  deadline passed, or the connection broke. Whatever the service does to an ended call is ignored, so a
+  callback that comes late does no harm.
+- `on_cancel` is called at most once, when a call ends and it was not the service that ended it. Before that
+  the call reads as `closed`. At the deadline the transport fails the call by itself.
+- Messages of a stream are handed to `on_message` in order and one at a time. What arrives before the
+  service has set its handlers is kept for it.
+- Sending never blocks. What the transport could not pass on yet counts as `pending_bytes`; once a call that
+  had pending bytes has none left, `on_writable` is called. A service that produces more than it is asked
+  for looks at `pending_bytes` first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from etcdpy.rpc.errors import RpcError
+
+
+class Call(ABC):
+    """One call; the transport derives from it.
+
+    Attributes:
+        path: `/package.Service/Method`. metadata: the client's headers by lower-case name, the first value
+            of each; bytes that are not UTF-8 appear as
+            lone surrogates. Binary (`-bin`) headers are left out.
+        peer: address of the client, for logs.
+        deadline: when the client gives up, on the loop's clock; None if never.
+    """
+
+    __slots__ = (
+        "deadline",
+        "metadata",
+        "on_cancel",
+        "on_half_close",
+        "on_message",
+        "on_writable",
+        "path",
+        "peer",
+    )
+
+    def __init__(self, path: str, metadata: Mapping[str, str], peer: str, deadline: float | None) -> None:
+        self.path = path
+        self.metadata = metadata
+        self.peer = peer
+        self.deadline = deadline
+        self.on_message: Callable[[bytes], None] | None = None
+        self.on_half_close: Callable[[], None] | None = None
+        self.on_cancel: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+
+    @abstractmethod
+    def reply(self, message: bytes) -> None:
+        """Answer a unary call: one message and status OK."""
+
+    @abstractmethod
+    def send(self, message: bytes) -> None:
+        """Send one message of a stream."""
+
+    def send_parts(self, parts: Sequence[bytes]) -> None:
+        """Send one message of a stream that is given in pieces, so that a transport may pass them on
+        unjoined.
+        """
+        self.send(b"".join(parts))
+
+    @abstractmethod
+    def finish(self) -> None:
+        """End a stream with status OK, after everything sent."""
+
+    @abstractmethod
+    def fail(self, error: RpcError) -> None:
+        """End the call with a status, after everything sent."""
+
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Hand over no more messages; what the client goes on sending fills its window and then holds it
+        up.
+        """
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Hand over messages again."""
+
+    @property
+    @abstractmethod
+    def pending_bytes(self) -> int:
+        """Bytes sent by the service that the transport still holds."""
+
+    @property
+    @abstractmethod
+    def closed(self) -> bool:
+        """Whether the call has ended, in whatever way."""
+
+    def abort(self, error: RpcError) -> None:
+        """End the call over the head of its service, which hears of it by `on_cancel`."""
+        if self.closed:
+            return
+        self.fail(error)
+        if self.on_cancel is not None:
+            self.on_cancel()

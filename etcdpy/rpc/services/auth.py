@@ -1,0 +1,55 @@
+"""etcdserverpb.Auth: users, roles and tokens. All of it goes through the log, the reads too, as in etcd."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.rpc.router import Kind, Method
+from etcdpy.rpc.services.base import Service
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from etcdpy.rpc.call import Call
+
+# Method name -> field of InternalRaftRequest and type of the request.
+PROPOSED: dict[str, tuple[str, type[Message]]] = {
+    "AuthEnable": ("auth_enable", pb.AuthEnableRequest),
+    "AuthDisable": ("auth_disable", pb.AuthDisableRequest),
+    "AuthStatus": ("auth_status", pb.AuthStatusRequest),
+    "UserAdd": ("auth_user_add", pb.AuthUserAddRequest),
+    "UserGet": ("auth_user_get", pb.AuthUserGetRequest),
+    "UserList": ("auth_user_list", pb.AuthUserListRequest),
+    "UserDelete": ("auth_user_delete", pb.AuthUserDeleteRequest),
+    "UserChangePassword": ("auth_user_change_password", pb.AuthUserChangePasswordRequest),
+    "UserGrantRole": ("auth_user_grant_role", pb.AuthUserGrantRoleRequest),
+    "UserRevokeRole": ("auth_user_revoke_role", pb.AuthUserRevokeRoleRequest),
+    "RoleAdd": ("auth_role_add", pb.AuthRoleAddRequest),
+    "RoleGet": ("auth_role_get", pb.AuthRoleGetRequest),
+    "RoleList": ("auth_role_list", pb.AuthRoleListRequest),
+    "RoleDelete": ("auth_role_delete", pb.AuthRoleDeleteRequest),
+    "RoleGrantPermission": ("auth_role_grant_permission", pb.AuthRoleGrantPermissionRequest),
+    "RoleRevokePermission": ("auth_role_revoke_permission", pb.AuthRoleRevokePermissionRequest),
+}
+
+
+class Auth(Service):
+    """Requests about users and roles."""
+
+    def methods(self) -> list[Method]:
+        """What this service answers."""
+        service = "/etcdserverpb.Auth/"
+        proposed = [
+            Method(service + name, Kind.UNARY, partial(self._propose, field, request_type))
+            for name, (field, request_type) in PROPOSED.items()
+        ]
+        return [*proposed, Method(service + "Authenticate", Kind.UNARY, self.authenticate)]
+
+    def authenticate(self, call: Call, data: bytes) -> None:
+        """Give a token for a password."""
+        self._member.authenticate(pb.AuthenticateRequest.FromString(data), self.answer(call))
+
+    def _propose(self, field: str, request_type: type[Message], call: Call, data: bytes) -> None:
+        self._member.propose(field, request_type.FromString(data), data, self.answer(call))

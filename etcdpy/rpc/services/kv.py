@@ -1,0 +1,134 @@
+"""etcdserverpb.KV: reads, writes and transactions on keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etcdpy.proto.rpc_pb2 import (
+    CompactionRequest,
+    DeleteRangeRequest,
+    PutRequest,
+    RangeRequest,
+    TxnRequest,
+)
+from etcdpy.rpc.encoding import encode_range_body
+from etcdpy.rpc.errors import FAULTS, Code, RpcError, to_rpc_error
+from etcdpy.rpc.router import Kind, Method, OnLearner
+from etcdpy.rpc.services.base import Service
+from etcdpy.rpc.services.range_stream import RangeStream
+from etcdpy.server.checks import (
+    check_delete,
+    check_put,
+    check_range,
+    check_txn,
+    is_txn_read_only,
+    is_txn_serializable,
+)
+from etcdpy.server.errors import NoSpace
+from etcdpy.server.ranges import has_filters, is_key_order, read_range
+from etcdpy.server.txn import read_txn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from etcdpy.rpc.call import Call
+
+
+class KV(Service):
+    """Requests on keys. Only the reads touch the store here; the writes come back from the log as results."""
+
+    def methods(self) -> list[Method]:
+        """What this service answers."""
+        service = "/etcdserverpb.KV/"
+        return [
+            Method(service + "Range", Kind.UNARY, self.range, OnLearner.IF_SERIALIZABLE),
+            Method(service + "RangeStream", Kind.SERVER_STREAM, self.range_stream),
+            Method(service + "Put", Kind.UNARY, self.put),
+            Method(service + "DeleteRange", Kind.UNARY, self.delete_range),
+            Method(service + "Txn", Kind.UNARY, self.txn),
+            Method(service + "Compact", Kind.UNARY, self.compact),
+        ]
+
+    def range(self, call: Call, data: bytes) -> None:
+        """Read keys."""
+        request = RangeRequest.FromString(data)
+        check_range(request)
+
+        def read() -> None:
+            answer = read_range(self._member.state.store, request)
+            body = encode_range_body(answer.kvs, answer.count, answer.more)
+            call.reply(self.header(answer.revision) + body)
+
+        if request.serializable:
+            read()
+        else:
+            self._member.confirm_read(when_confirmed(call, read))
+
+    def range_stream(self, call: Call, data: bytes) -> None:
+        """Read keys in pieces."""
+        request = RangeRequest.FromString(data)
+        check_range(request)
+        if request.sort_order and not is_key_order(request):
+            raise RpcError(Code.UNIMPLEMENTED, "RangeStream does not support custom sort orders")
+        if has_filters(request):
+            raise RpcError(Code.UNIMPLEMENTED, "RangeStream does not support revision filters")
+        request.ClearField("sort_target")  # with order NONE it means nothing here
+        stream = RangeStream(self._member, self.header, call, request)
+        if request.serializable:
+            stream.start()
+        else:
+            self._member.confirm_read(when_confirmed(call, stream.start))
+
+    def put(self, call: Call, data: bytes) -> None:
+        """Write a key."""
+        request = PutRequest.FromString(data)
+        member = self._member
+        if not member.has_space(request):
+            raise NoSpace
+        check_put(request)
+        member.propose("put", request, data, self.answer(call))
+
+    def delete_range(self, call: Call, data: bytes) -> None:
+        """Delete keys."""
+        request = DeleteRangeRequest.FromString(data)
+        check_delete(request)
+        self._member.propose("delete_range", request, data, self.answer(call))
+
+    def txn(self, call: Call, data: bytes) -> None:
+        """Compare, then read and write; one that only reads stays out of the log."""
+        request = TxnRequest.FromString(data)
+        member = self._member
+        if not member.has_space(request):
+            raise NoSpace
+        check_txn(request, member.config.max_txn_ops)
+        if not is_txn_read_only(request):
+            member.propose("txn", request, data, self.answer(call))
+            return
+
+        def read() -> None:
+            store = member.state.store
+            self.respond(call, read_txn(store, request), store.revision)
+
+        if is_txn_serializable(request):
+            read()
+        else:
+            member.confirm_read(when_confirmed(call, read))
+
+    def compact(self, call: Call, data: bytes) -> None:
+        """Forget history."""
+        self._member.propose("compaction", CompactionRequest.FromString(data), data, self.answer(call))
+
+
+def when_confirmed(call: Call, read: Callable[[], None]) -> Callable[[Exception | None], None]:
+    """A `done` for `confirm_read` that reads, or fails the call."""
+
+    def done(error: Exception | None) -> None:
+        if error is not None:
+            call.fail(to_rpc_error(error))
+            return
+        try:
+            read()
+        except FAULTS as fault:
+            call.fail(to_rpc_error(fault))
+
+    return done

@@ -1,0 +1,123 @@
+"""etcdserverpb.Maintenance: status, alarms, hashes, snapshots and the care of one member."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from etcdpy.proto.rpc_pb2 import (
+    AlarmRequest,
+    DowngradeRequest,
+    HashKVRequest,
+    HashKVResponse,
+    HashResponse,
+    MoveLeaderRequest,
+    SnapshotResponse,
+)
+from etcdpy.rpc.router import Kind, Method, OnLearner
+from etcdpy.rpc.services.base import Service
+from etcdpy.server.errors import UnknownMethod
+
+if TYPE_CHECKING:
+    from etcdpy.rpc.call import Call
+    from etcdpy.rpc.member_view import SnapshotSource
+
+SNAPSHOT_CHUNK_BYTES = 32 * 1024
+# Above this the client is slower than the disk, and reading waits for it.
+SNAPSHOT_PENDING_BYTES_MAX = 1024 * 1024
+
+
+class Maintenance(Service):
+    """Requests about the member itself."""
+
+    def methods(self) -> list[Method]:
+        """What this service answers."""
+        service = "/etcdserverpb.Maintenance/"
+        return [
+            Method(service + "Alarm", Kind.UNARY, self.alarm),
+            Method(service + "Status", Kind.UNARY, self.status, OnLearner.ALWAYS),
+            Method(service + "Defragment", Kind.UNARY, self.defragment),
+            Method(service + "Hash", Kind.UNARY, self.hash),
+            Method(service + "HashKV", Kind.UNARY, self.hash_kv),
+            Method(service + "Snapshot", Kind.SERVER_STREAM, self.snapshot, OnLearner.ALWAYS),
+            Method(service + "MoveLeader", Kind.UNARY, self.move_leader),
+            Method(service + "Downgrade", Kind.UNARY, self.downgrade),
+        ]
+
+    def alarm(self, call: Call, data: bytes) -> None:
+        """List, raise or clear alarms."""
+        request = AlarmRequest.FromString(data)
+        if not AlarmRequest.GET <= request.action <= AlarmRequest.DEACTIVATE:
+            raise UnknownMethod
+        self._member.propose("alarm", request, data, self.answer(call))
+
+    def status(self, call: Call, data: bytes) -> None:
+        """How this member sees itself."""
+        self.respond(call, self._member.status(), self._member.state.store.revision)
+
+    def defragment(self, call: Call, data: bytes) -> None:
+        """Shrink the backend."""
+        self._member.defragment(self.answer_without_header(call))
+
+    def hash(self, call: Call, data: bytes) -> None:
+        """Hash of the whole backend."""
+        store = self._member.state.store
+        self.respond(call, HashResponse(hash=store.hash()), store.revision)
+
+    def hash_kv(self, call: Call, data: bytes) -> None:
+        """Hash of the keys up to a revision."""
+        store = self._member.state.store
+        digest, compact_revision, hash_revision = store.hash_kv(HashKVRequest.FromString(data).revision)
+        response = HashKVResponse(hash=digest, compact_revision=compact_revision, hash_revision=hash_revision)
+        self.respond(call, response, store.revision)
+
+    def snapshot(self, call: Call, data: bytes) -> None:
+        """The backend as a file."""
+        _SnapshotStream(call, self._member.open_snapshot()).start()
+
+    def move_leader(self, call: Call, data: bytes) -> None:
+        """Hand leadership to another member."""
+        target = MoveLeaderRequest.FromString(data).targetID
+        self._member.move_leader(target, self.answer_without_header(call))
+
+    def downgrade(self, call: Call, data: bytes) -> None:
+        """Prepare the cluster for an older release."""
+        request = DowngradeRequest.FromString(data)
+        if not DowngradeRequest.VALIDATE <= request.action <= DowngradeRequest.CANCEL:
+            raise UnknownMethod
+        self._member.downgrade(request, self.answer(call))
+
+
+class _SnapshotStream:
+    """One snapshot on its way: blobs, then the SHA-256 of all of them, read as fast as the client takes
+    them.
+    """
+
+    def __init__(self, call: Call, source: SnapshotSource) -> None:
+        self._call = call
+        self._source = source
+        self._remaining = source.size_bytes
+        self._digest = sha256()
+
+    def start(self) -> None:
+        self._call.on_cancel = self._source.close
+        self._call.on_writable = self._pump
+        self._pump()
+
+    def _pump(self) -> None:
+        call = self._call
+        while not call.closed and call.pending_bytes < SNAPSHOT_PENDING_BYTES_MAX:
+            if self._remaining <= 0:
+                self._send(self._digest.digest())
+                self._source.close()
+                call.finish()
+                return
+            blob = self._source.read(min(SNAPSHOT_CHUNK_BYTES, self._remaining))
+            assert blob, f"snapshot ended {self._remaining} bytes early"
+            self._digest.update(blob)
+            self._remaining -= len(blob)
+            self._send(blob)
+
+    def _send(self, blob: bytes) -> None:
+        response = SnapshotResponse(remaining_bytes=self._remaining, blob=blob, version=self._source.version)
+        self._call.send(response.SerializeToString())
