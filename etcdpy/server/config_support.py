@@ -1,0 +1,110 @@
+"""What etcd's flags ask for and we cannot do yet. The one place to shrink as features arrive.
+
+A flag that only tunes or adds is accepted and named in a warning. A flag that would make a member safer, or
+that decides which cluster it belongs to, must never be passed over in silence: such a member refuses to
+start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etcdpy.server.config_features import GATES
+from etcdpy.server.config_kinds import ConfigError
+from etcdpy.server.config_table import FLAGS
+
+if TYPE_CHECKING:
+    from etcdpy.server.config import Config
+
+# Accepted without effect when set to anything but the default; a warning names them at start.
+NOT_YET = frozenset(
+    {
+        "bootstrap-defrag-threshold-megabytes",
+        "compact-hash-check-time",
+        "corrupt-check-time",
+        "distributed-tracing-address",
+        "distributed-tracing-instance-id",
+        "distributed-tracing-sampling-rate",
+        "distributed-tracing-service-name",
+        "downgrade-check-time",
+        "enable-distributed-tracing",
+        "enable-pprof",
+        "initial-election-tick-advance",
+        "max-wals",
+        "memory-mlock",
+        "metrics",
+        "raft-read-timeout",
+        "raft-write-timeout",
+        "socket-reuse-address",
+        "socket-reuse-port",
+    }
+)
+
+# Refused when set to anything but the default, with the reason.
+SECURITY = "etcdpy does not secure connections yet and will not pretend to"
+DISCOVERY = "etcdpy cannot find its cluster by discovery yet; use --initial-cluster"
+REFUSED = {
+    "auto-tls": SECURITY,
+    "cert-file": SECURITY,
+    "cipher-suites": SECURITY,
+    "client-cert-allowed-hostname": SECURITY,
+    "client-cert-auth": SECURITY,
+    "client-cert-file": SECURITY,
+    "client-crl-file": SECURITY,
+    "client-key-file": SECURITY,
+    "key-file": SECURITY,
+    "peer-auto-tls": SECURITY,
+    "peer-cert-allowed-cn": SECURITY,
+    "peer-cert-allowed-hostname": SECURITY,
+    "peer-cert-file": SECURITY,
+    "peer-client-cert-auth": SECURITY,
+    "peer-client-cert-file": SECURITY,
+    "peer-client-key-file": SECURITY,
+    "peer-crl-file": SECURITY,
+    "peer-key-file": SECURITY,
+    "peer-skip-client-san-verification": SECURITY,
+    "peer-trusted-ca-file": SECURITY,
+    "tls-max-version": SECURITY,
+    "tls-min-version": SECURITY,
+    "trusted-ca-file": SECURITY,
+    "auth-token": "etcdpy issues simple tokens only so far",
+    "discovery": DISCOVERY,
+    "discovery-endpoints": DISCOVERY,
+    "discovery-srv": DISCOVERY,
+    "discovery-token": DISCOVERY,
+    "force-new-cluster": "etcdpy cannot make a cluster of one out of a larger one yet",
+}
+
+# Gates whose feature exists, or that change nothing a user could see.
+GATES_SUPPORTED = frozenset({"TxnModeWriteWithSharedBuffer"})
+
+assert FLAGS.keys() >= NOT_YET, NOT_YET - FLAGS.keys()
+assert REFUSED.keys() <= FLAGS.keys(), REFUSED.keys() - FLAGS.keys()
+
+
+class NotSupported(ConfigError):
+    """A setting that we must not ignore and cannot honour."""
+
+
+def is_default(config: Config, name: str) -> bool:
+    flag = FLAGS[name]
+    value: object = getattr(config, flag.attribute)
+    return bool(value == flag.default)
+
+
+def check_supported(config: Config) -> None:
+    """Refuse what may not be ignored."""
+    for name, reason in REFUSED.items():
+        if not is_default(config, name):
+            raise NotSupported(f"--{name} is not supported: {reason}")
+
+
+def without_effect(config: Config) -> list[str]:
+    """Flags and gates that are set but do nothing yet, for one warning at start."""
+    names = sorted(f"--{name}" for name in NOT_YET if not is_default(config, name))
+    gates = sorted(
+        f"--feature-gates={name}={str(on).lower()}"
+        for name, on in config.features.items()
+        if name not in GATES_SUPPORTED and on != GATES[name].default
+    )
+    return names + gates
