@@ -155,6 +155,20 @@ def test_history_is_cut_between_revisions(
     assert sink.keys(1) == [(6, [b"a", b"b"] * 2), (6, [b"a", b"b"] * 2), (6, [b"a", b"b"])]
 
 
+def test_a_pass_that_ends_early_does_not_touch_those_further_on(
+    hub: WatchHub, put: Write, sink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CATCH_UP_REVISIONS_MAX", 1)
+    for _ in range(4):
+        put(b"a")
+    hub.watch(b"a", start_revision=2, watch_id=1, sink=sink)
+    hub.watch(b"a", start_revision=4, watch_id=2, sink=sink)
+    while hub.catch_up():
+        pass
+    assert sink.keys(1) == [(5, [b"a"])] * 4
+    assert sink.keys(2) == [(5, [b"a"])] * 2
+
+
 def test_history_is_cut_by_bytes(
     hub: WatchHub, put: Write, sink: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
