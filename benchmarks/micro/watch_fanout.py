@@ -67,7 +67,7 @@ class BenchStore:
 
 
 class FramingSink:
-    """Makes the bytes that would go to the socket; a finished response is kept with the events and used again."""
+    """Makes the bytes for the socket; a finished response is kept with the events and used again."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
