@@ -1,0 +1,134 @@
+"""All remotes of a member: who they are, which message goes to whom, and whether they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from etcdpy.peer.compatibility import request_headers
+from etcdpy.peer.remote import LINK_HEARTBEAT_S, READ_TIMEOUT_S, Remote
+from etcdpy.raft.messages import Message, MessageType
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable, Sequence
+
+    from etcdpy.peer.host import PeerHost
+    from etcdpy.server.log import Logger
+
+
+class PeerTransport:
+    """The driver's `Transport` in a cluster.
+
+    Args:
+        peer_urls: our advertised peer URLs, told to members that do not know us yet.
+        tls: how to dial https peers.
+    """
+
+    def __init__(
+        self, host: PeerHost, peer_urls: list[str], log: Logger, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._host = host
+        self._log = log
+        self._headers = request_headers(host.member_id, host.cluster_id, peer_urls)
+        self._remotes: dict[int, Remote] = {}
+        self._strangers: dict[int, Remote] = {}
+        connector = aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=READ_TIMEOUT_S)
+        self.session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        self._heartbeats = asyncio.get_running_loop().create_task(self._heartbeat_forever())
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send one batch; of several append answers to the same member only the last counts."""
+        last_answers: dict[int, Message] = {}
+        for message in messages:
+            if message.type is MessageType.APP_RESP:
+                last_answers[message.to] = message
+        for message in messages:
+            if message.type is MessageType.APP_RESP and last_answers[message.to] is not message:
+                continue
+            remote = self._remotes.get(message.to) or self._strangers.get(message.to)
+            if remote is not None and not self._host.is_removed(message.to):
+                remote.send(message)
+
+    # Who is there.
+
+    def add(self, member_id: int, urls: Iterable[str]) -> None:
+        """A member of the configuration: dial it, let it dial us."""
+        if member_id == self._host.member_id or member_id in self._remotes:
+            return
+        stranger = self._strangers.pop(member_id, None)
+        if stranger is not None:
+            self._stop_later(stranger)
+        self._remotes[member_id] = self._remote(member_id, urls, dialled=True)
+
+    def learn(self, member_id: int, urls: Iterable[str]) -> None:
+        """Somebody who talks to us before our configuration knows it: answer through the pipeline."""
+        known = (
+            member_id in self._remotes or member_id in self._strangers or member_id == self._host.member_id
+        )
+        if not known and not self._host.is_removed(member_id):
+            self._strangers[member_id] = self._remote(member_id, urls, dialled=False)
+
+    def _remote(self, member_id: int, urls: Iterable[str], *, dialled: bool) -> Remote:
+        return Remote(
+            member_id, list(urls), self._host, self.session, self._headers, self._log, dialled=dialled
+        )
+
+    def update(self, member_id: int, urls: Iterable[str]) -> None:
+        """A member has new peer URLs."""
+        if member_id in self._remotes:
+            self._remotes[member_id].update(list(urls))
+
+    def remove(self, member_id: int) -> None:
+        """A member has left the configuration."""
+        remote = self._remotes.pop(member_id, None)
+        if remote is not None:
+            self._stop_later(remote)
+
+    def find(self, member_id: int) -> Remote | None:
+        """The member with its streams, None for strangers."""
+        return self._remotes.get(member_id)
+
+    def active_since(self, member_id: int) -> float | None:
+        """Loop time since when the member is connected, None when it is not."""
+        remote = self._remotes.get(member_id)
+        return None if remote is None else remote.active_since
+
+    def ids(self) -> list[int]:
+        """The other members of the configuration, ascending."""
+        return sorted(self._remotes)
+
+    def cut(self, member_id: int, *, cut: bool = True) -> None:
+        """Fault injection where there is no firewall: nothing goes to, or is taken from, this member
+        until it is undone.
+        """
+        remote = self._remotes.get(member_id)
+        if remote is not None:
+            remote.cut = cut
+
+    async def _heartbeat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(LINK_HEARTBEAT_S)
+            for remote in self._remotes.values():
+                remote.heartbeat()
+
+    def _stop_later(self, remote: Remote) -> None:
+        # A remote may be removed from inside one of its own reader tasks, which cannot wait for
+        # itself to end.
+        task = asyncio.get_running_loop().create_task(remote.stop())
+        self._stopping = task
+
+    async def stop(self) -> None:
+        """Let go of everybody."""
+        self._heartbeats.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._heartbeats
+        remotes = [*self._remotes.values(), *self._strangers.values()]
+        self._remotes.clear()
+        self._strangers.clear()
+        await asyncio.gather(*(remote.stop() for remote in remotes))
+        await self.session.close()
