@@ -18,15 +18,28 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from etcdpy.mvcc.watch_audience import Audience, AudienceIndex
-from etcdpy.mvcc.watch_events import EncodedEvents, Event, EventEncoder
+from etcdpy.mvcc.watch_contract import EmptyWatchRange, WatchableStore, Watcher, WatchSink, WatchState
+from etcdpy.mvcc.watch_events import EncodedEvents, EventEncoder
 from etcdpy.mvcc.watch_intervals import OPEN_END
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from etcdpy.mvcc.watch_events import Event
+
+__all__ = [
+    "WatchHub",
+    "Watcher",
+    "WatchState",
+    "WatchSink",
+    "WatchableStore",
+    "EmptyWatchRange",
+    "NO_PUT",
+    "NO_DELETE",
+]
 
 # One pass of catching up: revisions read, bytes of key-values read, watchers served. Together they bound
 # the time that a pass keeps the loop and the memory it holds.
@@ -39,118 +52,6 @@ K = TypeVar("K")
 
 NO_PUT = 0
 NO_DELETE = 1
-
-
-class EmptyWatchRange(Exception):
-    """The range of a watch ends at or before its start."""
-
-
-class KeyValues(Protocol):
-    """The part of a range result that the hub reads."""
-
-    @property
-    def kvs(self) -> Sequence[bytes]:
-        """Serialized key-values."""
-
-
-class WatchableStore(Protocol):
-    """What the hub needs of the store."""
-
-    @property
-    def revision(self) -> int:
-        """The newest revision."""
-
-    @property
-    def compact_revision(self) -> int:
-        """History before this revision is gone; -1 while all of it is there."""
-
-    def range(self, key: bytes, *, revision: int) -> KeyValues:
-        """The key as it was at `revision`."""
-
-    def events_between(
-        self, start_revision: int, end_revision: int, /
-    ) -> Iterable[tuple[int, Sequence[Event]]]:
-        """Each revision from start to end, both included, with its changes in order."""
-
-
-class WatchSink(Protocol):
-    """The receiver of one or more watchers, usually a client's stream. Must be hashable by identity.
-
-    It may cancel and resume watchers from inside these calls.
-    """
-
-    def deliver(self, watcher: Watcher, revision: int, events: EncodedEvents) -> bool:
-        """Take one response, or refuse it whole with False and call `WatchHub.resume` when there is room
-        again.
-
-        `revision` is the store's revision for the header. The events of one revision are never divided.
-        """
-
-    def compacted(self, watcher: Watcher, compact_revision: int) -> None:
-        """The history that the watcher needs is gone, and the watcher with it. Cannot be refused."""
-
-    def progress(self, watcher: Watcher, revision: int) -> None:
-        """The watcher has heard everything up to `revision` and nothing for a while. Cannot be refused."""
-
-
-class WatchState(Enum):
-    """How a watcher gets its next event."""
-
-    SYNCED = auto()
-    WAITING = auto()
-    UNSYNCED = auto()
-    VICTIM = auto()
-    CLOSED = auto()
-
-
-class Watcher:
-    """One watch of one receiver. Made by `WatchHub.watch`; others may read it."""
-
-    __slots__ = (
-        "filters",
-        "fragment",
-        "key",
-        "next_revision",
-        "prev_kv",
-        "quiet",
-        "range_end",
-        "sink",
-        "start_revision",
-        "state",
-        "watch_id",
-        "wish",
-    )
-
-    def __init__(
-        self,
-        key: bytes,
-        range_end: bytes,
-        start_revision: int,
-        *,
-        watch_id: int,
-        sink: WatchSink,
-        prev_kv: bool,
-        filters: int,
-        fragment: bool,
-    ) -> None:
-        self.key = key
-        self.range_end = range_end
-        self.start_revision = start_revision
-        self.watch_id = watch_id
-        self.sink = sink
-        self.prev_kv = prev_kv
-        self.filters = filters
-        self.fragment = fragment
-        self.wish = (key, range_end, prev_kv, filters)
-        self.state = WatchState.CLOSED
-        # The first revision not yet delivered. Kept up to date only while unsynced, victim or waiting: for
-        # a synced watcher it is the hub's next one by definition.
-        self.next_revision = start_revision
-        # No response since the last progress tick.
-        self.quiet = True
-
-    def __repr__(self) -> str:
-        return f"Watcher(id={self.watch_id}, [{self.key!r}, {self.range_end!r}), {self.state.name})"
 
 
 class _Heard:
@@ -179,6 +80,9 @@ class WatchHub:
         # order.
         self._notify_at: dict[Watcher, float] = {}
         self.delivered_events = 0
+        # Called when the first watcher falls behind, so that the owner can plan a `catch_up` before its
+        # next tick.
+        self.on_unsynced: Callable[[], None] = _nothing
 
     # Looking.
 
@@ -446,6 +350,8 @@ class WatchHub:
     def _join_unsynced(self, watcher: Watcher) -> None:
         watcher.state = WatchState.UNSYNCED
         self._unsynced[watcher] = None
+        if len(self._unsynced) == 1:
+            self.on_unsynced()
 
     def _join_victims(self, watcher: Watcher) -> None:
         watcher.state = WatchState.VICTIM
@@ -465,6 +371,10 @@ class WatchHub:
             case WatchState.CLOSED:
                 pass
         watcher.state = WatchState.CLOSED
+
+
+def _nothing() -> None:
+    """Nobody needs to be told."""
 
 
 def _next_revision(watcher: Watcher) -> int:

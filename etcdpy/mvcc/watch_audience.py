@@ -14,7 +14,7 @@ from etcdpy.mvcc.watch_intervals import IntervalIndex
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from etcdpy.mvcc.watch import Watcher
+    from etcdpy.mvcc.watch_contract import Watcher
 
 
 class Audience:

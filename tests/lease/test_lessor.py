@@ -247,3 +247,20 @@ def test_who_waits_for_a_revocation_is_called_once(primary: Lessor) -> None:
     assert calls == ["unknown", "first", "second", "demoted"]
     primary.when_revoked(2, lambda: calls.append("follower"))
     assert calls[-1] == "follower"
+
+
+def test_a_lease_may_go_before_its_first_scan(primary: Lessor) -> None:
+    primary.grant(1, 10)
+    primary.revoke(1)
+    assert primary.expired(0.0) == []
+    assert primary.expired(1e6) == []
+    primary.grant(1, 10)
+    primary.demote()
+    assert primary.expired(1e6) == []
+
+
+def test_demotion_leaves_nothing_due(primary: Lessor) -> None:
+    grant(primary, 1, 1000, now=0.0)
+    primary.demote()
+    assert primary.checkpoints_due(1e6) == []
+    assert primary.expired(1e6) == []

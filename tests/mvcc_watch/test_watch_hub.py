@@ -356,3 +356,20 @@ def test_a_revision_cannot_be_published_twice(store: Any, hub: WatchHub, put: Wr
     put(b"a")
     with pytest.raises(AssertionError, match="revision 2 published after 2"):
         hub.publish(2, [])
+
+
+def test_the_owner_is_told_when_somebody_falls_behind(hub: WatchHub, put: Write, sink: Any) -> None:
+    calls: list[int] = []
+    hub.on_unsynced = lambda: calls.append(hub.slow_watchers)
+    put(b"a")
+    hub.watch(b"a", watch_id=1, sink=sink)
+    assert calls == []
+    hub.watch(b"a", start_revision=2, watch_id=2, sink=sink)
+    hub.watch(b"a", start_revision=2, watch_id=3, sink=sink)
+    assert calls == [1]
+    hub.catch_up()
+    sink.room = 0
+    put(b"a")
+    assert calls == [1]
+    hub.resume(sink)
+    assert calls == [1, 1]
