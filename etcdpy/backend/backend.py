@@ -1,0 +1,409 @@
+"""The member's database: ordered buckets of bytes, written now and on disk soon.
+
+Three layers, looked at from the top: the *open* batch takes all writes; the *frozen* batch is being written
+by the committer thread; LMDB holds the rest. `flush` freezes the open batch. When its transaction is on disk,
+the loop thread drops the frozen batch and moves its read transaction forward in one step, so no reader ever
+sees a write twice or not at all.
+
+The write-ahead log, not this room, is what makes a write durable: `set_consistent` names the last raft entry
+whose effects are in the open batch, a flush writes that number in the same transaction, and a member that
+starts again asks the log for what follows.
+
+All calls come from one thread (the committer's are our own). Iterators must be used up before the next call
+that writes.
+"""
+
+import fcntl
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+
+import lmdb
+
+from etcdpy.backend.batch import Batch
+from etcdpy.backend.buckets import CONSISTENT_INDEX, NAMES, TAILS_NAME, TERM, Bucket
+from etcdpy.backend.committer import Committer, translate, write_batch
+from etcdpy.backend.errors import BackendCorrupt, BackendError, BackendLocked
+from etcdpy.backend.long_keys import CHUNK, Row
+from etcdpy.backend.reader import Reader
+
+# Address space, not disk or memory. Halved until the operating system agrees.
+MAP_BYTES: Final = 1 << 40
+MAP_BYTES_MIN: Final = 1 << 28
+
+# One view per Snapshot or Hash under way, one for the loop, and the rest for tools that look in.
+READERS_MAX: Final = 126
+
+# Above this many waiting operations the disk is too slow for the writers, and somebody should slow them down.
+OVERLOAD_OPERATIONS: Final = 400_000
+
+# Told from every stored value, `None` included, by identity.
+_MISSING: Final = bytes(bytearray(b"missing"))
+
+CallSoon = Callable[[Callable[[], None]], object]
+
+
+def _ignore(_error: BackendError) -> None:
+    """Nobody asked to be told: the next flush will raise."""
+
+
+class Backend:
+    """Buckets over LMDB with two batches of writes in front."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        batch_interval_s: float,
+        batch_operations_max: int,
+        map_bytes: int,
+        call_soon: CallSoon | None,
+        on_failure: Callable[[BackendError], None],
+    ) -> None:
+        self.path = path
+        self.batch_interval_s = batch_interval_s
+        self.batch_operations_max = batch_operations_max
+        self._map_bytes = map_bytes
+        self._on_failure = on_failure
+        self._failure: BackendError | None = None
+        self._closed = False
+        self._open = Batch()
+        self._frozen = Batch()
+        self._flushing = False
+        self._waiting: list[Callable[[], None]] = []
+        self._flushed_at = 0.0
+        self._lock_fd = _lock(path)
+        try:
+            self._env = _open_environment(path, map_bytes)
+            self._attach()
+        except lmdb.Error as error:
+            os.close(self._lock_fd)
+            raise translate(error) from error
+        self.consistent_index = self._stored_number(CONSISTENT_INDEX)
+        self.consistent_term = self._stored_number(TERM)
+        self._flushed_index = self.consistent_index
+        self._committer = None if call_soon is None else Committer(call_soon)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        batch_interval_s: float = 0.1,
+        batch_operations_max: int = 10_000,
+        map_bytes: int = MAP_BYTES,
+        call_soon: CallSoon | None = None,
+        on_failure: Callable[[BackendError], None] = _ignore,
+    ) -> Self:
+        """Open or create the file. Without `call_soon` there is no thread and `flush` writes at once."""
+        return cls(
+            path,
+            batch_interval_s=batch_interval_s,
+            batch_operations_max=batch_operations_max,
+            map_bytes=map_bytes,
+            call_soon=call_soon,
+            on_failure=on_failure,
+        )
+
+    def close(self) -> None:
+        """Write what is waiting, then release the file. A backend that failed only releases it."""
+        if self._closed:
+            return
+        if self._failure is None:
+            self.flush_sync()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Release the file without writing the open batch: what a crash leaves behind."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._committer is not None:
+            self._committer.close()
+        self._reader.close()
+        self._env.close()
+        os.close(self._lock_fd)
+
+    # ---- reads and writes
+
+    def get(self, bucket: int, key: bytes) -> bytes | None:
+        value = self._open_values[bucket].get(key, _MISSING)
+        if value is _MISSING:
+            value = self._frozen_values[bucket].get(key, _MISSING)
+            if value is _MISSING:
+                if 0 < len(key) <= CHUNK:
+                    # The same as Reader.get, without the call: this line is in the path of every request.
+                    value = self._read(key, None, self._dbs[bucket])
+                else:
+                    value = self._reader.get(bucket, key)
+        return value
+
+    def get_many(self, bucket: int, keys: list[bytes]) -> list[bytes | None]:
+        """The values of many keys; cheapest when the batches hold none of them."""
+        open_values, frozen_values = self._open_values[bucket], self._frozen_values[bucket]
+        if not open_values and not frozen_values:
+            return self._reader.get_many(bucket, keys)
+        return [self.get(bucket, key) for key in keys]
+
+    def put(self, bucket: int, key: bytes, value: bytes) -> None:
+        assert key, "a key has at least one byte"
+        self._open_values[bucket][key] = value
+
+    def delete(self, bucket: int, key: bytes) -> None:
+        self._open_values[bucket][key] = None
+
+    def items(self, bucket: int, start: bytes = b"", end: bytes | None = None) -> Iterator[Row]:
+        """Keys and values of [start, end) in key order; no `end`: to the last key."""
+        for rows in self.pieces(bucket, start, end):
+            yield from rows
+
+    def pieces(
+        self, bucket: int, start: bytes, end: bytes | None, first_rows: int = 0
+    ) -> Iterator[list[Row]]:
+        """The same as `items` in lists, for callers that want to stay out of a loop per row."""
+        changed = self._changed_keys(bucket, start, end)
+        if not changed:
+            yield from self._reader.pieces(bucket, start, end, first_rows)
+            return
+        low = 0
+        for rows in self._reader.pieces(bucket, start, end, first_rows):
+            # Changed keys behind the last row of this piece belong to a later one.
+            high = bisect_right(changed, rows[-1][0], low)
+            if high > low:
+                merged = self._merged(bucket, rows, changed[low:high])
+                low = high
+                if merged:
+                    yield merged
+            else:
+                yield rows
+        rest = self._merged(bucket, [], changed[low:])
+        if rest:
+            yield rest
+
+    def floor(self, bucket: int, start: bytes, end: bytes) -> Row | None:
+        """The last row of [start, end). For buckets without long keys."""
+        found: Row | None = None
+        for row in self._reader.descend(bucket, start, end):
+            value = self.get(bucket, row[0])
+            if value is not None:
+                found = (row[0], value)
+                break
+        for batch in (self._frozen, self._open):
+            for key in reversed(batch.overlays[bucket].keys(start, end)):
+                if found is not None and key <= found[0]:
+                    break
+                value = self.get(bucket, key)
+                if value is not None:
+                    found = (key, value)
+                    break
+        return found
+
+    def last(self, bucket: int) -> Row | None:
+        """The last row of a bucket without long keys."""
+        return self.floor(bucket, b"", b"\xff" * CHUNK)
+
+    # ---- batches
+
+    def set_consistent(self, index: int, term: int) -> None:
+        """The open batch now holds the effects of all raft entries up to `index`."""
+        self.consistent_index = index
+        self.consistent_term = term
+
+    @property
+    def pending_operations(self) -> int:
+        """Operations that are not on disk yet."""
+        return self._open.operations + self._frozen.operations
+
+    @property
+    def is_flushing(self) -> bool:
+        return self._flushing
+
+    @property
+    def is_overloaded(self) -> bool:
+        """The disk is far behind the writers."""
+        return self.pending_operations > OVERLOAD_OPERATIONS
+
+    def should_flush(self, now: float) -> bool:
+        """Whether it is time to flush: enough operations, or something to write and the interval is over."""
+        if self._flushing or self._failure is not None:
+            return False
+        operations = self._open.operations
+        if operations >= self.batch_operations_max:
+            return True
+        if now - self._flushed_at < self.batch_interval_s:
+            return False
+        self._flushed_at = now
+        return operations > 0 or self.consistent_index != self._flushed_index
+
+    def flush(self, done: Callable[[], None] | None = None) -> None:
+        """Hand everything written so far to the committer; `done` is called once it is on disk.
+
+        While an earlier batch is being written the call is remembered, and answered by the flush that
+        follows.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._flushing:
+            self._waiting.append(done or _nothing)
+            return
+        self._freeze()
+        answers = [done] if done is not None else []
+        frozen = self._frozen
+        env, dbs, tails = self._env, self._dbs, self._tails
+        if self._committer is None:
+            self._write_here(answers)
+        else:
+            self._committer.submit(
+                lambda: write_batch(env, dbs, tails, frozen),
+                lambda error: self._flushed(frozen, answers, error),
+            )
+
+    def flush_sync(self) -> None:
+        """Write everything before returning. For shutdown, tools and tests: the caller waits for the disk."""
+        if self._failure is not None:
+            raise self._failure
+        answers, self._waiting = self._waiting, []
+        if self._flushing:
+            # The thread is at the frozen batch and will report through a loop that may no longer run. Whoever
+            # takes the batch down first, this call or the report, the other one finds nothing left to do.
+            assert self._committer is not None, "only the committer leaves a flush unfinished"
+            self._flushed(self._frozen, [], self._committer.drain())
+            if self._failure is not None:
+                raise self._failure
+        self._freeze()
+        self._write_here(answers)
+
+    def _write_here(self, answers: list[Callable[[], None]]) -> None:
+        try:
+            write_batch(self._env, self._dbs, self._tails, self._frozen)
+        except BackendError as error:
+            self._flushed(self._frozen, [], error)
+            raise
+        self._flushed(self._frozen, answers, None)
+
+    def _freeze(self) -> None:
+        assert not self._flushing, "one batch is written at a time"
+        self._frozen = self._open
+        self._frozen_values = self._frozen.values
+        self._open = Batch()
+        self._open_values = self._open.values
+        self._frozen.seal(self.consistent_index, self.consistent_term)
+        self._flushing = True
+
+    def _flushed(self, batch: Batch, answers: list[Callable[[], None]], error: BackendError | None) -> None:
+        if batch is self._frozen and self._flushing:
+            self._flushing = False
+            if error is not None:
+                self._failure = error
+                self._on_failure(error)
+                return
+            self._flushed_index = batch.consistent_index
+            self._frozen = Batch()
+            self._frozen_values = self._frozen.values
+            self._reader.close()
+            self._renew_reader()
+        for answer in answers:
+            answer()
+        if self._waiting and not self._flushing and not self._closed:
+            waiting, self._waiting = self._waiting, []
+            self.flush(lambda: _call_all(waiting))
+
+    # ---- the environment
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the file."""
+        return (int(self._env.info()["last_pgno"]) + 1) * self._page_bytes
+
+    @property
+    def size_in_use_bytes(self) -> int:
+        """Bytes of the file that hold data; the rest is free for later writes."""
+        return self._reader.pages_in_use() * self._page_bytes
+
+    def view(self) -> Reader:
+        """A fixed view of what is on disk. Flush first if the latest writes matter; close it after use."""
+        return Reader(self._env, self._dbs, self._tails)
+
+    def entries(self, bucket: int) -> int:
+        """Rows of a bucket on disk (the batches are not counted)."""
+        return self._reader.entries(bucket)
+
+    def _attach(self) -> None:
+        self._page_bytes = int(self._env.stat()["psize"])
+        self._dbs: list[Any] = [self._env.open_db(NAMES[bucket]) for bucket in Bucket]
+        self._tails: Any = self._env.open_db(TAILS_NAME)
+        self._open_values = self._open.values
+        self._frozen_values = self._frozen.values
+        self._renew_reader()
+
+    def _renew_reader(self) -> None:
+        self._reader = Reader(self._env, self._dbs, self._tails)
+        self._read = self._reader.read
+
+    def _stored_number(self, key: bytes) -> int:
+        value = self._reader.get(Bucket.META, key)
+        if value is not None and len(value) != 8:
+            raise BackendCorrupt(f"meta/{key.decode()} has {len(value)} bytes instead of 8")
+        return 0 if value is None else int.from_bytes(value, "big")
+
+    def _changed_keys(self, bucket: int, start: bytes, end: bytes | None) -> list[bytes]:
+        changed = self._open.overlays[bucket].keys(start, end)
+        frozen = self._frozen.overlays[bucket].keys(start, end)
+        if frozen:
+            changed = sorted({*changed, *frozen}) if changed else frozen
+        return changed
+
+    def _merged(self, bucket: int, rows: list[Row], changed: list[bytes]) -> list[Row]:
+        """`rows` with the newer values of the changed keys, which all lie between them."""
+        if not changed:
+            return rows
+        frozen, latest = self._frozen_values[bucket], self._open_values[bucket]
+        merged: dict[bytes, bytes | None] = dict(rows)
+        stored = len(merged)
+        for key in changed:
+            value = latest.get(key, _MISSING)
+            merged[key] = frozen[key] if value is _MISSING else value
+        if len(merged) == stored:
+            return [(key, value) for key, value in merged.items() if value is not None]
+        return [(key, value) for key in sorted(merged) if (value := merged[key]) is not None]
+
+
+def _nothing() -> None:
+    """The answer of a flush that nobody waits for."""
+
+
+def _call_all(answers: list[Callable[[], None]]) -> None:
+    for answer in answers:
+        answer()
+
+
+def _lock(path: Path) -> int:
+    """Take the file for this process: LMDB would let two members write in turns, the end of both."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BackendLocked(f"{path} is in use by another process") from error
+    return descriptor
+
+
+def _open_environment(path: Path, map_bytes: int) -> lmdb.Environment:
+    while True:
+        try:
+            return lmdb.open(
+                str(path),
+                subdir=False,
+                map_size=map_bytes,
+                max_dbs=len(Bucket) + 1,
+                max_readers=READERS_MAX,
+                mode=0o600,
+                metasync=True,
+                readahead=True,
+            )
+        except lmdb.MemoryError:
+            if map_bytes <= MAP_BYTES_MIN:
+                raise
+            map_bytes //= 2
