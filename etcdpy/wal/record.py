@@ -146,15 +146,16 @@ def _varint(value: int) -> bytes:
 
 
 class RecordReader:
-    """Walks one segment from its start, checking the CRC chain; ends at a length field of zero or at the end.
+    """Walks one segment from `offset` on, checking the CRC chain; ends at a length field of zero or at the
+    end.
 
     `offset` is the end of the last good record, also after `BadRecord`; `crc` is the running value there.
     With `crc` None there is no earlier segment to agree with and the value of the first record is taken.
     """
 
-    def __init__(self, data: bytes, crc: int | None) -> None:
+    def __init__(self, data: bytes, crc: int | None, offset: int = 0) -> None:
         self.data = data
-        self.offset = 0
+        self.offset = offset
         self.crc = crc
 
     def __iter__(self) -> Iterator[tuple[int, RecordKind, bytes]]:

@@ -5,16 +5,27 @@ older records looks similar, and cutting there would silently forget promises. T
 a crash can do (see `files`): the file ends early, or whole sectors of the write are missing, and a missing
 sector reads as zeros because a segment is filled with zeros ahead of its records.
 
-So a bad record is torn only when the file ends inside it or when one of its sectors is all zeros, and only
-when its length field, which then reached the disk, agrees with the head of the record. A length field damaged
-so that it points past the end of the file must not pass for a torn write: everything behind it would be lost.
+So a bad record is torn only when the file ends inside it or when one of its sectors is all zeros. That alone
+would still take damage to a value with many zeros for a crash, so two more things are asked. The length
+field, which reached the disk, must agree with the head of the record: a length field damaged so that it
+points past the end of the file must not pass for a torn write, everything behind it would be lost. And no
+later write may follow: whoever appends entries syncs them before appending again, so a record behind which
+another append is whole was synced.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from etcdpy.wal.record import FIELD_BYTES, BadRecord, read_head, read_length, read_sizes
+from etcdpy.wal.record import (
+    FIELD_BYTES,
+    BadRecord,
+    RecordKind,
+    RecordReader,
+    read_head,
+    read_length,
+    read_sizes,
+)
 
 __all__ = ["content_end", "is_torn"]
 
@@ -34,16 +45,32 @@ def is_torn(data: bytes, offset: int) -> bool:
     except BadRecord:
         # A length field lies within one sector. It is damaged, unless the file was cut in the middle of it.
         return len(data) - offset < FIELD_BYTES
-    missing = _first_missing(data, offset, end)
-    if missing is None:
+    missing = _first_missing(data, offset, offset + FIELD_BYTES + size)
+    if missing == len(data) and end <= len(data):
         return False
     if missing < offset + FIELD_BYTES + min(size, _HEAD_BYTES_MAX):
         return True
     try:
-        read_head(data, offset + FIELD_BYTES, size)
+        _, crc, _ = read_head(data, offset + FIELD_BYTES, size)
     except BadRecord:
         return False
-    return True
+    return not _is_later_write_behind(data, end, crc)
+
+
+def _is_later_write_behind(data: bytes, offset: int, crc: int) -> bool:
+    """Do whole records follow that cannot belong to the same append? One append is entries, then one hard
+    state.
+    """
+    reader = RecordReader(data, crc, offset)
+    state_seen = False
+    try:
+        for _, kind, _ in reader:
+            if state_seen and kind is RecordKind.ENTRY:
+                return True
+            state_seen = state_seen or kind is RecordKind.STATE
+    except BadRecord:
+        pass
+    return False
 
 
 def _is_missing_start(data: bytes, offset: int) -> bool:
@@ -60,16 +87,17 @@ def _is_missing_start(data: bytes, offset: int) -> bool:
     return data[sector_end : sector_end + 1] != b"\x08"
 
 
-def _first_missing(data: bytes, offset: int, end: int) -> int | None:
-    """Where the first missing sector of [offset, end) begins; the end of the file counts as one."""
+def _first_missing(data: bytes, offset: int, end: int) -> int:
+    """Where the first sector of zeros behind that of `offset` begins; the end of the file if there is none.
+
+    `end` is without padding: of a sector that holds only padding, missing and written look the same.
+    """
     start = offset - offset % SECTOR_BYTES + SECTOR_BYTES
-    limit = min(end, len(data))
-    while start < limit:
-        stop = min(start + SECTOR_BYTES, limit)
-        if not any(data[start:stop]):
+    while start < min(end, len(data)):
+        if not any(data[start : start + SECTOR_BYTES]):
             return start
-        start = stop
-    return len(data) if end > len(data) else None
+        start += SECTOR_BYTES
+    return len(data)
 
 
 def content_end(data: bytes) -> int:
