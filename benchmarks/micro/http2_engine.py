@@ -2,8 +2,8 @@
 
     python -m benchmarks.micro.http2_engine [calls]
 
-The requests use the dynamic table as a client's do, so the first call teaches and the next ones are a few bytes.
-Each figure is the best of several runs: calls that arrive one by one, and fifty in one read.
+The requests use the dynamic table as a client's do, so the first call teaches and the next ones are a few
+bytes. Each figure is the best of several runs: calls that arrive one by one, and fifty in one read.
 """
 
 import sys
@@ -98,10 +98,8 @@ def main() -> None:
         calls = requests(count, timeouts)
         joined = [b"".join(calls[start : start + 50]) for start in range(0, count, 50)]
         kind = "with a new deadline each" if timeouts else "with equal headers"
-        print(
         one, many = measure(calls, count), measure(joined, count)
         print(f"unary calls {kind}: {one:.2f} us one by one, {many:.2f} us in fifties")
-        )
 
 
 if __name__ == "__main__":
