@@ -8,6 +8,7 @@ their own.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +49,31 @@ KEYS = _keys()
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without dates: a name like 2024-01-01 is text."""
+    """YAML as Go's library reads it: no dates, no base sixty, `1e3` a number and `y` a truth."""
+
+    bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}  # noqa: RUF012 (as in the base)
 
 
+_OTHERWISE = ("timestamp", "bool", "int", "float")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, form) for tag, form in resolvers if tag.rpartition(":")[2] not in _OTHERWISE]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?i:y|yes|n|no|true|false|on|off)\Z"), list("yYnNtTfFoO")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)\Z"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"(?:[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?i:inf)|\.(?i:nan))\Z"
+    ),
+    list("-+0123456789."),
+)
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -80,7 +99,8 @@ def read_file(path: str) -> dict[str, Any]:
 
 
 def read_block(block: Mapping[object, object], prefix: str, values: dict[str, Any]) -> None:
-    for written, value in block.items():
+    # Go's JSON objects are sorted, so that the first mistake it tells is the first by name.
+    for written, value in sorted(block.items(), key=lambda item: str(item[0])):
         key = prefix + str(written).lower()
         if value is None:
             continue
@@ -97,7 +117,7 @@ def load_value(key: str, kind: Kind[Any], value: object) -> Any:
     try:
         return kind.load(value)
     except WrongType as error:
-        raise ConfigError(mismatch(str(error), key, kind.go_type)) from error
+        raise ConfigError(mismatch(str(error), key, error.go_type or kind.go_type)) from error
     except BadValue as error:
         raise ConfigError(f"unexpected error setting up {key}: {error}") from error
 

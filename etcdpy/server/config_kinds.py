@@ -48,7 +48,11 @@ class BadValue(ValueError):
 
 
 class WrongType(ValueError):
-    """A value of a config file that has not the type its key wants; the text is the JSON type found."""
+    """A value of a config file that has not the type its key wants; `go_type` if that is not the kind's."""
+
+    def __init__(self, found: str, go_type: str = "") -> None:
+        super().__init__(found)
+        self.go_type = go_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,9 @@ def parse_integer(low: int, high: int) -> Callable[[str], int]:
 def load_integer(low: int, high: int) -> Callable[[object], int]:
     def load(value: object) -> int:
         if isinstance(value, float):
-            raise WrongType(f"number {value}")
+            if not value.is_integer():
+                raise WrongType(f"number {value}")
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise WrongType(json_type(value))
         if not low <= value <= high:
@@ -138,9 +144,7 @@ def parse_duration(text: str) -> float:
 
 
 def load_duration(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise WrongType(json_type(value))
-    return value / NANOSECONDS
+    return load_integer(-(2**63), DURATION_MAX_NS)(value) / NANOSECONDS
 
 
 def load_switch(value: object) -> bool:
@@ -150,14 +154,9 @@ def load_switch(value: object) -> bool:
 
 
 def load_text(value: object) -> str:
-    """Text; etcd's YAML reader turns plain numbers and booleans into text where text is wanted."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    raise WrongType(json_type(value))
+    if not isinstance(value, str):
+        raise WrongType(json_type(value))
+    return value
 
 
 def parse_list(text: str) -> tuple[str, ...]:
@@ -167,7 +166,10 @@ def parse_list(text: str) -> tuple[str, ...]:
 def load_list(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise WrongType(json_type(value))
-    return tuple(load_text(item) for item in value)
+    for item in value:
+        if not isinstance(item, str):
+            raise WrongType(json_type(item), "string")
+    return tuple(value)
 
 
 def parse_set(text: str) -> tuple[str, ...]:

@@ -1,0 +1,5 @@
+"""`python -m etcdpy` is the `etcdpy` command."""
+
+from etcdpy.cli import main
+
+raise SystemExit(main())
