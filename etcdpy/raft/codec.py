@@ -19,6 +19,7 @@ from etcdpy.proto import raft_pb2
 
 from .errors import MalformedMessage
 from .messages import (
+    FORWARDED_TYPES,
     ConfChange,
     ConfChangeSingle,
     ConfChangeTransition,
@@ -273,9 +274,7 @@ def _message(parsed: raft_pb2.Message) -> Message:
 
 # ---- what protobuf cannot know
 
-_WITHOUT_TERM = frozenset(
-    {MessageType.PROP, MessageType.READ_INDEX, MessageType.TRANSFER_LEADER, MessageType.FORGET_LEADER}
-)
+_WITHOUT_TERM = FORWARDED_TYPES | {MessageType.FORGET_LEADER}
 _ONE_ENTRY = frozenset({MessageType.READ_INDEX, MessageType.READ_INDEX_RESP})
 
 
@@ -284,6 +283,10 @@ def check_message(message: Message) -> None:
     this.
     """
     kind = message.type
+    if message.from_ == 0:
+        if kind is MessageType.HEARTBEAT and message.to == 0:
+            return  # only says that the connection lives; nobody's raft is meant
+        raise MalformedMessage(f"{kind.name} from nobody")
     if message.term >= NUMBER_MAX or message.index >= NUMBER_MAX:
         raise MalformedMessage(f"{kind.name}: term {message.term} or index {message.index} out of range")
     if message.term == 0 and kind not in _WITHOUT_TERM:

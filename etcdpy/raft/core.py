@@ -66,9 +66,11 @@ class Core:
         self.snapshot = snapshot  # the newest one: what a follower too far behind is given
         self.membership = Membership.restored(self._new_inflights, conf_state, self.log.last_index)
 
-        # On disk before anything that depends on it is said.
-        self.term = hard_state.term
-        self.vote = hard_state.vote
+        # On disk before anything that depends on it is said. A crash between saving entries and saving the
+        # term they came with leaves a term below theirs; to enter theirs is always allowed, to contradict our
+        # log is not.
+        self.term = max(hard_state.term, self.log.last_term)
+        self.vote = hard_state.vote if self.term == hard_state.term else 0
 
         self.role = Role.FOLLOWER
         self.leader = 0

@@ -105,6 +105,9 @@ RESPONSE_TYPES = frozenset(
 )
 """Kinds that answer something; from an id outside the configuration they are dropped."""
 
+FORWARDED_TYPES = frozenset({MessageType.PROP, MessageType.READ_INDEX, MessageType.TRANSFER_LEADER})
+"""Kinds that members pass on to the leader: whoever sent them last need not be who sent them first."""
+
 CAMPAIGN_TRANSFER = b"CampaignTransfer"
 """Context of a vote request that its leader asked for: it overrides the leader lease."""
 

@@ -15,6 +15,7 @@ from .config import Config
 from .core import Core
 from .errors import ProposalDropped
 from .messages import (
+    FORWARDED_TYPES,
     LOCAL_TYPES,
     RESPONSE_TYPES,
     ConfChange,
@@ -25,6 +26,7 @@ from .messages import (
     HardState,
     Message,
     MessageType,
+    ReadState,
     Ready,
     Role,
     Snapshot,
@@ -108,7 +110,9 @@ class RawNode:
     def step(self, message: Message) -> None:
         """Take a message from another member. It must have passed `codec.check_message`."""
         core = self._core
-        if message.type in LOCAL_TYPES or message.from_ == core.id:
+        if message.type in LOCAL_TYPES or message.from_ == 0:
+            return
+        if message.from_ == core.id and message.type not in FORWARDED_TYPES:
             return
         if message.type in RESPONSE_TYPES and message.from_ not in core.membership.progress_by_id:
             return
@@ -149,6 +153,11 @@ class RawNode:
         ask again.
         """
         self._core.step(Message(MessageType.READ_INDEX, entries=[Entry(0, 0, EntryType.NORMAL, context)]))
+
+    def take_read_states(self) -> list[ReadState]:
+        """Confirmed reads, now instead of with the next Ready: they promise nothing that a disk must hold."""
+        states, self._core.read_states = self._core.read_states, []
+        return states
 
     def transfer_leader(self, id_: int) -> None:
         """Try to make another voter the leader."""
@@ -306,6 +315,12 @@ class RawNode:
     def snapshot(self) -> Snapshot:
         """The newest snapshot known; index 0 if there is none."""
         return self._core.snapshot
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this member is the only voter, so that its own word is a quorum."""
+        membership = self._core.membership
+        return membership.conf_state().voters == [self._core.id]
 
     def term_at(self, index: int) -> int | None:
         """The term of an entry; None if it is compacted away or not there yet."""
