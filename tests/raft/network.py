@@ -95,6 +95,9 @@ class Member:
         self.disk.save(ready)
         self.apply(ready)
         self.node.advance(ready)
+        for message in ready.messages:
+            if message.type is MessageType.SNAP:
+                message.snapshot = self.make_snapshot()  # of what the store has now, like the server sends
         return ready
 
     def apply(self, ready: Ready) -> None:
@@ -140,6 +143,8 @@ class Network:
     ) -> None:
         """Members that know each other and share a snapshot at `index`; strangers know nobody yet."""
         state = ConfState(sorted(voters), sorted(learners))
+        if strangers and index == 0:
+            index = term = 1  # or the entries they will get would not tell them of the first members
         self.options = options
         self.members: dict[int, Member] = {}
         self.in_flight: list[Message] = []
