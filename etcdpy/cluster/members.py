@@ -102,7 +102,7 @@ def encode_context(context: ChangeContext) -> bytes:
 
 
 def decode_context(data: bytes) -> ChangeContext:
-    fields = load_object(data)
+    fields = without_nulls(load_object(data))
     is_promote = fields.get("isPromote", False)
     if not isinstance(is_promote, bool):
         raise MalformedMember(f"isPromote is {is_promote!r}")
@@ -124,9 +124,15 @@ def load_object(data: bytes) -> Mapping[str, object]:
     return fields
 
 
+def without_nulls(fields: Mapping[str, object]) -> dict[str, object]:
+    """Go takes null for a key that is not there."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
 def member_of(fields: object) -> Member:
     if not isinstance(fields, dict):
         raise MalformedMember(f"a JSON {type(fields).__name__} where a member is needed")
+    fields = without_nulls(fields)
     identity = fields.get("id", 0)
     is_learner = fields.get("isLearner", False)
     name = fields.get("name", "")
