@@ -64,13 +64,14 @@ class PeerListener:
         """Answer one request."""
         path = request.path
         if path.startswith("/raft/stream/"):
-            method, handler = "GET", self._stream
+            route: tuple[str, Handler] | None = ("GET", self._stream)
         elif path.startswith("/members/promote/"):
-            method, handler = "POST", self._promote
-        elif path in self._routes:
-            method, handler = self._routes[path]
+            route = ("POST", self._promote)
         else:
+            route = self._routes.get(path)
+        if route is None:
             return _text(404, "404 page not found")
+        method, handler = route
         if request.method != method:
             return _text(405, "Method Not Allowed", {"Allow": method})
         try:

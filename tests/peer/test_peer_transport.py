@@ -1,4 +1,6 @@
-"""Two members on real sockets: which channel a message takes, what is refused, and what happens when a peer goes."""
+"""Two members on real sockets: which channel a message takes, what is refused, and what happens when a
+peer goes.
+"""
 
 import asyncio
 import json

@@ -1,0 +1,423 @@
+"""gRPC on streams of the HTTP/2 engine: messages out of DATA, calls out of headers, status into
+trailers.
+
+A call owns no task and no queue of its own. A unary request that is complete is handed to its
+method at once, and its answer is three frames whose headers and trailers are constant bytes. What
+calls share (the route, the metadata, the timeout) is kept with the header block that it came from,
+because clients repeat the same block for every call.
+
+Facts follow the gRPC-over-HTTP/2 specification; texts of refusals are grpc-go's.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from etcdpy.http2 import ErrorCode, PreparedHeaders, prepare_headers
+from etcdpy.rpc.call import Call
+from etcdpy.rpc.errors import CALLER_DEADLINE, Code, RpcError, message_too_large
+from etcdpy.rpc.router import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from etcdpy.http2 import Engine, RequestHeaders
+    from etcdpy.rpc.deadlines import Deadlines
+    from etcdpy.rpc.router import Method, Router
+
+PREFIX_BYTES = 5
+# Longer messages in trailers are cut: some clients limit their header lists to 8 KiB.
+STATUS_MESSAGE_BYTES_MAX = 4096
+_PREPARED_FAILURES_MAX = 512
+
+_RESPONSE: Final = prepare_headers([(":status", "200"), ("content-type", "application/grpc")])
+_OK: Final = prepare_headers([("grpc-status", "0"), ("grpc-message", "")])
+
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_TIMEOUT_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a header block says about its call."""
+
+    method: Method | None
+    metadata: Mapping[str, str]
+    timeout_s: float | None
+    gzip: bool
+    refusal: PreparedHeaders | None = None
+
+
+class GrpcLayer:
+    """The calls of one connection: `http2.Handler`, and what the calls need of the connection."""
+
+    __slots__ = ("_deadlines", "_now", "_peer", "_receive_bytes_max", "_router", "calls", "engine", "wrote")
+
+    def __init__(
+        self,
+        router: Router,
+        deadlines: Deadlines,
+        receive_bytes_max: int,
+        peer: str,
+        now: Callable[[], float],
+        wrote: Callable[[], None],
+    ) -> None:
+        self._router = router
+        self._deadlines = deadlines
+        self._receive_bytes_max = receive_bytes_max
+        self._peer = peer
+        self._now = now
+        self.wrote = wrote
+        self.engine: Engine
+        self.calls: dict[int, EngineCall] = {}
+
+    # What the engine tells.
+
+    def on_headers(self, stream_id: int, headers: RequestHeaders, end_stream: bool) -> None:
+        """A call begins."""
+        route = headers.memo
+        if not isinstance(route, Route):
+            route = headers.memo = _route(headers, self._router)
+        if route.refusal is not None:
+            self.engine.send_headers(stream_id, route.refusal, end_stream=True)
+            return
+        call = EngineCall(self, stream_id, headers.path, route, self._peer)
+        if route.method is None:
+            call.fail(self._router.unknown(headers.path))
+            return
+        self.calls[stream_id] = call
+        if route.timeout_s is not None:
+            call.deadline = self._now() + route.timeout_s
+            self._deadlines.add(call)
+        if route.method.kind is Kind.BIDI_STREAM:
+            self._router.start(route.method, call)
+        if end_stream:
+            call.half_close()
+
+    def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        """Bytes of a request."""
+        call = self.calls.get(stream_id)
+        if call is None:
+            return
+        if end_stream and not call.buffer and len(data) >= PREFIX_BYTES and not data[0]:
+            size = int.from_bytes(data[1:5], "big")
+            if len(data) == size + PREFIX_BYTES and size <= self._receive_bytes_max:
+                call.take(data[PREFIX_BYTES:])
+                call.half_close()
+                return
+        call.feed(data, self._receive_bytes_max)
+        if end_stream:
+            call.half_close()
+
+    def on_trailers(self, stream_id: int, trailers: tuple[tuple[str, str], ...]) -> None:
+        """The client has said everything; its trailers mean nothing in gRPC."""
+        call = self.calls.get(stream_id)
+        if call is not None:
+            call.half_close()
+
+    def on_reset(self, stream_id: int, code: int) -> None:
+        """The client has left."""
+        call = self.calls.get(stream_id)
+        if call is not None:
+            call.leave()
+
+    def on_writable(self, stream_id: int) -> None:
+        """The client takes more again."""
+        call = self.calls.get(stream_id)
+        if call is not None and call.on_writable is not None:
+            call.on_writable()
+
+    # What calls ask.
+
+    def start(self, call: EngineCall, data: bytes) -> None:
+        """The request of a call that takes one is complete."""
+        method = call.route.method
+        assert method is not None, call.path
+        self._router.start(method, call, data)
+
+    def forget(self, call: EngineCall) -> None:
+        """The call has ended."""
+        self.calls.pop(call.stream_id, None)
+        if call.deadline is not None:
+            self._deadlines.discard(call)
+
+
+class EngineCall(Call):
+    """A call on a stream of the engine."""
+
+    __slots__ = (
+        "_closed",
+        "_half_closed",
+        "_held",
+        "_layer",
+        "_paused",
+        "_sent_headers",
+        "_started",
+        "buffer",
+        "route",
+        "stream_id",
+    )
+
+    def __init__(self, layer: GrpcLayer, stream_id: int, path: str, route: Route, peer: str) -> None:
+        self.path = path
+        self.metadata = route.metadata
+        self.peer = peer
+        self.deadline = None
+        self.on_message = None
+        self.on_half_close = None
+        self.on_cancel = None
+        self.on_writable = None
+        self.route = route
+        self.stream_id = stream_id
+        self.buffer: bytearray | None = None
+        self._layer = layer
+        self._closed = False
+        self._half_closed = False
+        self._held: deque[bytes] | None = None
+        self._paused = False
+        self._sent_headers = False
+        self._started = False
+
+    # The request.
+
+    def feed(self, data: bytes, size_max: int) -> None:
+        """Cut messages out of the next bytes of the body."""
+        buffer = self.buffer
+        if buffer is None:
+            buffer = self.buffer = bytearray()
+        buffer += data
+        while len(buffer) >= PREFIX_BYTES and not self._closed:
+            size = int.from_bytes(buffer[1:5], "big")
+            if size > size_max:
+                self.abort(message_too_large(size, size_max))
+                return
+            if len(buffer) < PREFIX_BYTES + size:
+                return
+            compressed, message = buffer[0], bytes(buffer[PREFIX_BYTES : PREFIX_BYTES + size])
+            del buffer[: PREFIX_BYTES + size]
+            if compressed:
+                plain = self._decompress(compressed, message, size_max)
+                if plain is None:
+                    return
+                message = plain
+            self.take(message)
+
+    def _decompress(self, flag: int, message: bytes, size_max: int) -> bytes | None:
+        if flag != 1 or not self.route.gzip:
+            text = f"grpc: Decompressor is not installed for grpc-encoding {_quoted(self)}"
+            self.abort(RpcError(Code.UNIMPLEMENTED if flag == 1 else Code.INTERNAL, text))
+            return None
+        try:
+            inflater = zlib.decompressobj(wbits=31)
+            plain = inflater.decompress(message, size_max + 1)
+        except zlib.error as error:
+            self.abort(RpcError(Code.INTERNAL, f"grpc: failed to decompress the received message: {error}"))
+            return None
+        if len(plain) > size_max:
+            self.abort(message_too_large(len(plain), size_max))
+            return None
+        if not inflater.eof:
+            self.abort(RpcError(Code.INTERNAL, "grpc: failed to decompress the received message: truncated"))
+            return None
+        return plain
+
+    def take(self, message: bytes) -> None:
+        """One message of the request."""
+        method = self.route.method
+        assert method is not None, self.path
+        if method.kind is not Kind.BIDI_STREAM:
+            if self._started:
+                return  # a second message where one is due: grpc-go never looks at it
+            self._started = True
+            self._layer.start(self, message)
+        elif self._paused:
+            if self._held is None:
+                self._held = deque()
+            self._held.append(message)
+        elif self.on_message is not None:
+            self.on_message(message)
+
+    def half_close(self) -> None:
+        """The client has said everything."""
+        if self._half_closed or self._closed:
+            return
+        self._half_closed = True
+        method = self.route.method
+        assert method is not None, self.path
+        if self.buffer:
+            self.abort(RpcError(Code.INTERNAL, "unexpected EOF"))
+        elif method.kind is not Kind.BIDI_STREAM:
+            if not self._started:
+                self.abort(RpcError(Code.INTERNAL, "grpc: the request message is missing"))
+        elif not self._paused and self.on_half_close is not None:
+            self.on_half_close()
+
+    def leave(self) -> None:
+        """The client has gone away."""
+        if not self._closed:
+            self._end()
+            if self.on_cancel is not None:
+                self.on_cancel()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.abort(CALLER_DEADLINE)
+
+    def pause_reading(self) -> None:
+        """Keep messages back, and soon the client too."""
+        if not self._paused:
+            self._paused = True
+            self._layer.engine.hold(self.stream_id)
+
+    def resume_reading(self) -> None:
+        """Hand over what was kept, then go on."""
+        if not self._paused:
+            return
+        self._paused = False
+        held = self._held
+        while held and not self._paused and not self._closed:
+            if self.on_message is not None:
+                self.on_message(held.popleft())
+        if self._paused or self._closed:
+            return
+        self._layer.engine.release(self.stream_id)
+        self._layer.wrote()
+        if self._half_closed and self.on_half_close is not None:
+            self.on_half_close()
+
+    # The answer.
+
+    def reply(self, message: bytes) -> None:
+        """Send the only message and end."""
+        if self._closed:
+            return
+        layer = self._layer
+        prefix = b"\0" + len(message).to_bytes(4, "big")
+        layer.engine.send_response(self.stream_id, _RESPONSE, (prefix, message), _OK)
+        self._end()
+        layer.wrote()
+
+    def send(self, message: bytes) -> None:
+        """Queue one message."""
+        self.send_parts((message,))
+
+    def send_parts(self, parts: Sequence[bytes]) -> None:
+        """Queue one message given in pieces, which are passed on as they are."""
+        if self._closed:
+            return
+        engine = self._layer.engine
+        if not self._sent_headers:
+            self._sent_headers = True
+            engine.send_headers(self.stream_id, _RESPONSE)
+        size = sum(map(len, parts))
+        engine.send_data(self.stream_id, [b"\0" + size.to_bytes(4, "big"), *parts])
+        self._layer.wrote()
+
+    def finish(self) -> None:
+        """End with OK after everything sent."""
+        if self._closed:
+            return
+        if not self._sent_headers:
+            self._layer.engine.send_headers(self.stream_id, _RESPONSE)
+        self._layer.engine.send_headers(self.stream_id, _OK, end_stream=True)
+        self._end()
+        self._layer.wrote()
+
+    def fail(self, error: RpcError) -> None:
+        """End with a status after everything sent; trailers only when nothing was."""
+        if self._closed:
+            return
+        trailers = _failure(error.code, error.message, self._sent_headers)
+        self._layer.engine.send_headers(self.stream_id, trailers, end_stream=True)
+        self._end()
+        self._layer.wrote()
+
+    def _end(self) -> None:
+        self._closed = True
+        self.buffer = None
+        self._held = None
+        self._layer.forget(self)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes in the engine's queue for this stream."""
+        return self._layer.engine.pending_bytes(self.stream_id)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the call has ended."""
+        return self._closed
+
+
+def _quoted(call: EngineCall) -> str:
+    return '"' + call.metadata.get("grpc-encoding", "") + '"'
+
+
+_failures: dict[tuple[int, str, bool], PreparedHeaders] = {}
+
+
+def _failure(code: int, message: str, after_headers: bool) -> PreparedHeaders:
+    """Trailers with a status; the few texts that recur are encoded once."""
+    key = (code, message, after_headers)
+    prepared = _failures.get(key)
+    if prepared is None:
+        fields = [("grpc-status", str(int(code))), ("grpc-message", percent_encode(message))]
+        if not after_headers:
+            fields = [(":status", "200"), ("content-type", "application/grpc"), *fields]
+        prepared = prepare_headers(fields)
+        if len(_failures) < _PREPARED_FAILURES_MAX:
+            _failures[key] = prepared
+    return prepared
+
+
+def percent_encode(message: str) -> str:
+    """A status message as its header value: printable ASCII stays, other bytes of its UTF-8 become %XX."""
+    encoded = message.encode("utf-8", "replace")[:STATUS_MESSAGE_BYTES_MAX]
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in encoded)
+
+
+def parse_timeout(text: str) -> float | None:
+    """Seconds of a `grpc-timeout`, None when it is malformed."""
+    match = _TIMEOUT.fullmatch(text)
+    return None if match is None else int(match[1]) * _TIMEOUT_UNITS[match[2]]
+
+
+def _route(headers: RequestHeaders, router: Router) -> Route:
+    """Read a header block once."""
+    metadata: dict[str, str] = {}
+    for name, value in headers.fields:
+        if name not in metadata and not name.endswith("-bin"):
+            metadata[name] = value if value.isascii() else _utf8(value)
+    content_type = metadata.get("content-type", "").lower()
+    if headers.method != "POST":
+        return Route(None, metadata, None, False, _refusal(405))
+    if content_type != "application/grpc" and not content_type.startswith(
+        ("application/grpc+", "application/grpc;")
+    ):
+        return Route(None, metadata, None, False, _refusal(415))
+    timeout_s = None
+    text = metadata.get("grpc-timeout")
+    if text is not None:
+        timeout_s = parse_timeout(text)
+        if timeout_s is None:
+            return Route(None, metadata, None, False, _refusal(400))
+    return Route(router.method(headers.path), metadata, timeout_s, metadata.get("grpc-encoding") == "gzip")
+
+
+def _utf8(value: str) -> str:
+    """A header value is latin-1 to HTTP, but UTF-8 to the clients of etcd; other bytes become lone
+    surrogates.
+    """
+    return value.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _refusal(status: int) -> PreparedHeaders:
+    return prepare_headers([(":status", str(status)), ("content-type", "text/plain")])
+
+
+__all__ = ["EngineCall", "ErrorCode", "GrpcLayer", "parse_timeout", "percent_encode"]

@@ -1,0 +1,106 @@
+"""HTTP/1.1 on the client port: what people and probes ask with a browser or curl."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from etcdpy.cluster.version import Version
+from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.server.alarms import CORRUPT, NOSPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from etcdpy.rpc.member_view import MemberView
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
+
+
+class HttpEndpoints:
+    """Answers `/health` and `/version`."""
+
+    def __init__(self, member: MemberView) -> None:
+        self._member = member
+        self._routes: dict[str, Handler] = {"/health": self._health, "/version": self._version}
+        self.server = web.Server(self._handle, handler_cancellation=True)
+
+    def protocol(self) -> asyncio.Protocol:
+        """A protocol for one connection."""
+        protocol: asyncio.Protocol = self.server()
+        return protocol
+
+    async def stop(self) -> None:
+        """End the connections."""
+        await self.server.shutdown(timeout=0.1)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = self._routes.get(request.path)
+        if handler is None:
+            return _text(404, "404 page not found")
+        if request.method != "GET":
+            return _text(405, "Method Not Allowed", {"Allow": "GET"})
+        return await handler(request)
+
+    async def _version(self, request: web.BaseRequest) -> web.StreamResponse:
+        version = self._member.state.membership.cluster_version
+        storage = str(version) if version is not None and version >= Version(3, 6) else "unknown"
+        return _json(
+            200,
+            {
+                "etcdserver": ETCD_VERSION,
+                "etcdcluster": "not_decided" if version is None else str(version),
+                "storage": storage,
+            },
+        )
+
+    async def _health(self, request: web.BaseRequest) -> web.StreamResponse:
+        reason = await self._sickness(
+            set(request.query.getall("exclude", [])), _is_true(request, "serializable")
+        )
+        if reason:
+            return _json(503, {"health": "false", "reason": reason})
+        return _json(200, {"health": "true", "reason": ""})
+
+    async def _sickness(self, excluded: set[str], serializable: bool) -> str:
+        """Why the member is not healthy; empty when it is. The order of the checks is etcd's."""
+        alarms = self._member.state.alarms
+        for kind in (NOSPACE, CORRUPT):
+            name = pb.AlarmType.Name(kind)
+            if alarms.is_active(kind) and name not in excluded:
+                return f"ALARM {name}"
+        if serializable:
+            return ""
+        if not self._member.leader_id:
+            return "RAFT NO LEADER"
+        error = await self._confirm_read()
+        return f"RANGE ERROR:{error}" if error is not None else ""
+
+    async def _confirm_read(self) -> Exception | None:
+        answered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+        def done(error: Exception | None) -> None:
+            if not answered.done():
+                answered.set_result(error)
+
+        self._member.confirm_read(done)
+        return await answered
+
+
+def _is_true(request: web.BaseRequest, name: str) -> bool:
+    return request.query.get(name, "").lower() in ("true", "1")
+
+
+def _json(status: int, fields: dict[str, str]) -> web.Response:
+    body = json.dumps(fields, separators=(",", ":"))
+    return web.Response(status=status, text=body, content_type="application/json")
+
+
+def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=text + "\n", headers={**_NO_SNIFF, **(headers or {})})

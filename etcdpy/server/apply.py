@@ -1,0 +1,163 @@
+"""Applying a committed request to the state of this member.
+
+Every member applies the same entries in the same order and must come to the same state and the same
+answer, so nothing here looks at a clock, at chance, or at who proposed. What etcd answers with an
+error is a value here (`Result.error`): the entry is applied all the same, it just changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from etcdpy.lease import LeaseError
+from etcdpy.mvcc import MvccError
+from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.server import txn as txns
+from etcdpy.server.alarms import CORRUPT, NOSPACE
+from etcdpy.server.errors import Corrupt, NoSpace, NotSupported, ServerError
+from etcdpy.server.quota import request_cost
+from etcdpy.server.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
+
+    from etcdpy.cluster.membership import Membership
+    from etcdpy.lease import Lessor
+    from etcdpy.mvcc import Store, WriteTxn
+    from etcdpy.mvcc.watch import WatchHub
+    from etcdpy.server.alarms import Alarms
+    from etcdpy.server.quota import Quota
+
+# Requests that a CORRUPT alarm stops: everything that writes.
+_STOPPED_BY_CORRUPT = frozenset({"put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke"})
+_STOPPED_BY_NOSPACE = frozenset({"put", "txn", "lease_grant"})
+
+
+class Applier:
+    """Applies requests by kind, the field name in InternalRaftRequest."""
+
+    def __init__(
+        self,
+        store: Store,
+        hub: WatchHub,
+        lessor: Lessor,
+        alarms: Alarms,
+        membership: Membership,
+        quota: Quota,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._lessor = lessor
+        self._alarms = alarms
+        self._membership = membership
+        self._quota = quota
+        self._handlers: dict[str, Callable[[Any], Message]] = {
+            "put": self._put,
+            "delete_range": self._delete_range,
+            "txn": self._txn,
+            "compaction": self._compaction,
+            "lease_grant": self._lease_grant,
+            "lease_revoke": self._lease_revoke,
+            "lease_checkpoint": self._lease_checkpoint,
+            "alarm": self._alarm,
+            "cluster_version_set": self._cluster_version_set,
+            "cluster_member_attr_set": self._cluster_member_attr_set,
+        }
+
+    def apply(self, kind: str, request: Any) -> Result:
+        """Apply one request; `request` is the message of that field."""
+        handler = self._handlers.get(kind)
+        if handler is None:
+            return Result(error=NotSupported(kind), revision=self._store.revision)
+        try:
+            self._check_alarms(kind, request)
+            response = handler(request)
+        except (ServerError, MvccError, LeaseError) as error:
+            return Result(error=error, revision=self._store.revision)
+        return Result(response, None, self._store.revision)
+
+    def _check_alarms(self, kind: str, request: Any) -> None:
+        if kind in _STOPPED_BY_CORRUPT and self._alarms.is_active(CORRUPT):
+            raise Corrupt
+        if kind in _STOPPED_BY_NOSPACE and self._alarms.is_active(NOSPACE) and request_cost(request) > 0:
+            raise NoSpace
+
+    def _writing(self) -> _Writing:
+        return _Writing(self._store, self._hub)
+
+    def _put(self, request: pb.PutRequest) -> Message:
+        with self._writing() as txn:
+            return txns.apply_put(txn, self._lessor, request)
+
+    def _delete_range(self, request: pb.DeleteRangeRequest) -> Message:
+        with self._writing() as txn:
+            return txns.apply_delete_range(txn, self._lessor, request)
+
+    def _txn(self, request: pb.TxnRequest) -> Message:
+        with self._writing() as txn:
+            return txns.apply_txn(txn, self._lessor, request)
+
+    def _compaction(self, request: pb.CompactionRequest) -> Message:
+        self._store.compact(request.revision)
+        return pb.CompactionResponse()
+
+    def _lease_grant(self, request: pb.LeaseGrantRequest) -> Message:
+        lease = self._lessor.grant(request.ID, request.TTL)
+        return pb.LeaseGrantResponse(ID=lease.id, TTL=lease.ttl)
+
+    def _lease_revoke(self, request: pb.LeaseRevokeRequest) -> Message:
+        keys = self._lessor.revoke(request.ID)
+        with self._writing() as txn:
+            for key in keys:
+                txn.delete_range(key)
+        return pb.LeaseRevokeResponse()
+
+    def _lease_checkpoint(self, request: pb.LeaseCheckpointRequest) -> Message:
+        for checkpoint in request.checkpoints:
+            self._lessor.checkpoint(checkpoint.ID, checkpoint.remaining_TTL)
+        return pb.LeaseCheckpointResponse()
+
+    def _alarm(self, request: pb.AlarmRequest) -> Message:
+        response = pb.AlarmResponse()
+        if request.action == pb.AlarmRequest.GET:
+            response.alarms.extend(self._alarms.list(request.alarm))
+        elif request.action == pb.AlarmRequest.ACTIVATE and request.alarm != pb.AlarmType.NONE:
+            response.alarms.append(self._alarms.activate(request.memberID, request.alarm))
+        elif request.action == pb.AlarmRequest.DEACTIVATE:
+            removed = self._alarms.deactivate(request.memberID, request.alarm)
+            if removed is not None:
+                response.alarms.append(removed)
+        return response
+
+    def _cluster_version_set(self, request: Any) -> Message:
+        self._membership.set_cluster_version(request.ver)
+        return pb.AlarmResponse()
+
+    def _cluster_member_attr_set(self, request: Any) -> Message:
+        attributes = request.member_attributes
+        self._membership.publish_attributes(request.member_ID, attributes.name, tuple(attributes.client_urls))
+        return pb.AlarmResponse()
+
+
+class _Writing:
+    """The write transaction of one entry; whatever it changed is published at its end.
+
+    A refused request raises before it has written anything, so ending it changes nothing.
+    """
+
+    __slots__ = ("_hub", "_store", "_txn")
+
+    def __init__(self, store: Store, hub: WatchHub) -> None:
+        self._store = store
+        self._hub = hub
+
+    def __enter__(self) -> WriteTxn:
+        self._txn = self._store.begin()
+        return self._txn
+
+    def __exit__(self, *failure: object) -> None:
+        events = self._txn.end()
+        if events:
+            self._hub.publish(self._store.revision, events)

@@ -1,0 +1,228 @@
+"""From a data directory to the parts of a member.
+
+A new member writes its WAL with one configuration change for each initial member, already
+committed, and then takes the way of every
+restart: open the backend, choose the raft snapshot, read the log, and hand raft what it finds. There is no second way in that
+could differ (formats reference, sections 7.1 and 9.4).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etcdpy import wal
+from etcdpy.backend import Backend
+from etcdpy.cluster.bootstrap import Cluster, first_changes, found_cluster
+from etcdpy.cluster.membership import Membership
+from etcdpy.lease import Lessor
+from etcdpy.mvcc import Store
+from etcdpy.mvcc.watch import WatchHub
+from etcdpy.proto.etcdserver_pb2 import Metadata
+from etcdpy.raft import codec as raft_codec
+from etcdpy.raft.config import Config as RaftConfig
+from etcdpy.raft.messages import Entry, EntryType, HardState
+from etcdpy.raft.raw_node import RawNode
+from etcdpy.server.alarms import Alarms
+from etcdpy.server.apply import Applier
+from etcdpy.server.member import Identity
+from etcdpy.server.quota import Quota
+from etcdpy.server.state import State
+from etcdpy.server.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
+    from etcdpy.server.config import Config
+    from etcdpy.server.log import Logger
+
+BOOTSTRAP_TERM = 1
+
+
+class DataDirectoryError(Exception):
+    """The data directory cannot be used; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie below the data directory."""
+
+    data_dir: Path
+    wal_dir: Path
+
+    @property
+    def snap_dir(self) -> Path:
+        """Raft snapshots and the backend."""
+        return self.data_dir / "member" / "snap"
+
+    @property
+    def backend(self) -> Path:
+        """The backend's file."""
+        return self.snap_dir / "db"
+
+
+@dataclass(slots=True)
+class Parts:
+    """What embed joins into a member."""
+
+    identity: Identity
+    node: RawNode
+    state: State
+    storage: Storage
+    fresh: bool
+
+
+def layout(config: Config) -> Layout:
+    """Directories of this configuration."""
+    data_dir = config.data_dir
+    return Layout(data_dir, config.wal_dir or data_dir / "member" / "wal")
+
+
+def lock_data_directory(where: Layout) -> int:
+    """Make the directory and take it for this process; the lock lasts as long as the returned
+    descriptor is open.
+
+    Raises:
+        DataDirectoryError: another process has it, or it cannot be written.
+    """
+    try:
+        where.snap_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(where.data_dir / "member" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DataDirectoryError(f"cannot access data directory: {error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise DataDirectoryError(
+            f"cannot access data directory: {where.data_dir} is in use by another process"
+        ) from None
+    return descriptor
+
+
+def bootstrap(
+    config: Config,
+    log: Logger,
+    *,
+    call_soon: Callable[[Callable[[], None]], None],
+    randrange: Callable[[int], int],
+) -> Parts:
+    """Open or create everything that a member keeps on disk, and build its state and its raft node.
+
+    Raises:
+        DataDirectoryError: what is there cannot be used.
+        wal.WalError: the log is damaged.
+    """
+    where = layout(config)
+    fresh = not wal.exists(where.wal_dir)
+    if fresh:
+        _create_wal(where, _found(config))
+    backend = Backend.open(where.backend, call_soon=call_soon)
+    files = wal.SnapshotFiles(where.snap_dir)
+    snapshot = files.newest(wal.snapshot_marks(where.wal_dir))
+    mark = wal.SnapshotMark(0, 0, None) if snapshot is None else _mark_of(snapshot)
+    if mark.index > backend.consistent_index:
+        raise DataDirectoryError(
+            f"the backend is at index {backend.consistent_index}, older than the raft snapshot at {mark.index}"
+        )
+    wal_log, recovered = wal.Log.open(where.wal_dir, mark)
+    if recovered.hard_state is None and not recovered.entries and not mark.index:
+        # A first start, or one that ended between making the log and writing its first entries.
+        _write_first_entries(wal_log, _found(config))
+        wal_log.close()
+        wal_log, recovered = wal.Log.open(where.wal_dir, mark)
+    identity = _identity(recovered.metadata)
+    state = build_state(config, backend)
+    node = _raft_node(config, identity, snapshot, recovered, randrange)
+    log.info(
+        "recovered member" if not fresh else "created member",
+        **{
+            "local-member-id": f"{identity.member_id:x}",
+            "cluster-id": f"{identity.cluster_id:x}",
+            "snapshot-index": mark.index,
+            "commit-index": node.commit,
+            "consistent-index": backend.consistent_index,
+        },
+    )
+    storage = Storage(wal_log, files, snapshots_max=config.max_snapshots, first_snapshot_index=mark.index)
+    return Parts(identity, node, state, storage, fresh)
+
+
+def build_state(config: Config, backend: Backend) -> State:
+    """Everything that stands on a backend."""
+    store = Store(backend)
+    hub = WatchHub(store)
+    lessor = Lessor(backend, config.lease_ttl_min_s)
+    for lease_id, key in store.attached_leases():
+        lessor.attach(lease_id, key)
+    alarms = Alarms(backend)
+    membership = Membership(backend, learners_max=config.max_learners)
+    quota = Quota(config.quota_backend_bytes, lambda: backend.size_bytes)
+    applier = Applier(store, hub, lessor, alarms, membership, quota)
+    return State(backend, store, hub, lessor, alarms, membership, quota, applier)
+
+
+def _found(config: Config) -> Cluster:
+    return found_cluster(config.initial_urls_by_name, config.initial_cluster_token, config.name)
+
+
+def _create_wal(where: Layout, cluster: Cluster) -> None:
+    metadata = Metadata(NodeID=cluster.local.id, ClusterID=cluster.id)
+    wal.Log.create(where.wal_dir, metadata.SerializeToString()).close()
+
+
+def _write_first_entries(log: wal.Log, cluster: Cluster) -> None:
+    """Every initial member as an entry that is already committed; all founders write the same."""
+    entries = []
+    for index, change in enumerate(first_changes(cluster.members), start=1):
+        data = raft_codec.encode_conf_change(change)
+        entry = Entry(BOOTSTRAP_TERM, index, EntryType.CONF_CHANGE, data)
+        entries.append((index, raft_codec.encode_entry(entry)))
+    state = HardState(BOOTSTRAP_TERM, 0, len(entries))
+    log.append(entries, raft_codec.encode_hard_state(state), sync=True)
+
+
+def _mark_of(snapshot: WireSnapshot) -> wal.SnapshotMark:
+    metadata = snapshot.metadata
+    return wal.SnapshotMark(metadata.index, metadata.term, metadata.conf_state.SerializeToString())
+
+
+def _identity(metadata: bytes) -> Identity:
+    parsed = Metadata.FromString(metadata)
+    return Identity(parsed.NodeID, parsed.ClusterID)
+
+
+def _raft_node(
+    config: Config,
+    identity: Identity,
+    snapshot: WireSnapshot | None,
+    recovered: wal.Recovered,
+    randrange: Callable[[int], int],
+) -> RawNode:
+    hard_state = recovered.hard_state
+    raft_config = RaftConfig(
+        id=identity.member_id,
+        election_ticks=config.election_ticks,
+        heartbeat_ticks=1,
+        randrange=randrange,
+        pre_vote=config.pre_vote,
+        check_quorum=True,
+    )
+    start = None if snapshot is None else raft_codec.snapshot_from_pb(snapshot)
+    return RawNode(
+        raft_config,
+        hard_state=(
+            HardState()
+            if hard_state is None
+            else HardState(hard_state.term, hard_state.vote, hard_state.commit)
+        ),
+        snapshot=start,
+        entries=[
+            Entry(entry.Term, entry.Index, EntryType(entry.Type), entry.Data) for entry in recovered.entries
+        ],
+        applied=0 if start is None else start.index,
+    )

@@ -1,0 +1,219 @@
+"""What a member does by itself: publish its name, expire leases, flush, snapshot and compact.
+
+Driven by the member's tick and by every applied batch; what must come sooner than the next tick
+goes through the injected timer. All of it is proposed or done in small steps, so no call waits long
+behind it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from etcdpy.cluster.version import Version, decide_cluster_version, minimum_version
+from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
+from etcdpy.proto.raft_pb2 import Snapshot
+from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.raft import codec as raft_codec
+from etcdpy.server.compactor import Compactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from etcdpy.server.disk import Disk
+    from etcdpy.server.member import Member
+    from etcdpy.server.results import Result
+    from etcdpy.server.storage import Storage
+
+LEASE_SCAN_S = 0.5
+# Revokes of expired leases under way at once.
+REVOKES_MAX = 16
+COMPACTION_BATCH = 1000
+COMPACTION_PAUSE_S = 0.01
+
+
+class Timer(Protocol):
+    """Calls back on the loop thread."""
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> object:
+        """Run `callback` after `delay_s` seconds."""
+
+
+class Duties:
+    """The standing tasks of one member."""
+
+    def __init__(self, member: Member, storage: Storage, disk: Disk, timer: Timer) -> None:
+        self._member = member
+        self._storage = storage
+        self._disk = disk
+        self._timer = timer
+        self._lease_scan_at = 0.0
+        self._revoking: set[int] = set()
+        self._publishing = False
+        self._setting_version = False
+        self._snapshotting = False
+        self._compacting = False
+        self._when_compacted: list[Callable[[], None]] = []
+        self._compactor = Compactor(
+            member.config.auto_compaction_mode, member.config.compaction_retention, member.log
+        )
+        self.on_published: Callable[[], None] = lambda: None
+        self.published = False
+        if member.state.store.compaction_pending:
+            self._run_compaction()
+
+    def tick(self, now: float) -> None:
+        """About every heartbeat interval."""
+        state = self._member.state
+        self._maybe_publish()
+        if self._member.is_leader:
+            self._maybe_set_cluster_version()
+            self._expire_leases(now)
+            self._auto_compact(now)
+        if state.hub.has_unsynced:
+            state.hub.catch_up()
+        state.hub.tick(now)
+        self._maybe_flush(now)
+
+    def applied(self) -> None:
+        """A batch of entries has been applied."""
+        member = self._member
+        self._maybe_flush(member.clock())
+        behind = member.applied_index - self._storage.snapshot_index
+        if behind > member.config.snapshot_count and not self._snapshotting:
+            self._snapshot()
+        if member.state.store.compaction_pending and not self._compacting:
+            self._run_compaction()
+
+    # Publishing.
+
+    def _maybe_publish(self) -> None:
+        member = self._member
+        if self.published or self._publishing or not member.leader_id:
+            return
+        self._publishing = True
+        request = ClusterMemberAttrSetRequest(member_ID=member.member_id)
+        request.member_attributes.name = member.config.name
+        request.member_attributes.client_urls.extend(member.config.advertise_client_urls)
+        member.propose_own("cluster_member_attr_set", request, self._published)
+
+    def _published(self, result: Result) -> None:
+        self._publishing = False
+        if result.error is not None:
+            self._member.log.warn(
+                "failed to publish local member to cluster through raft", error=str(result.error)
+            )
+            return
+        self.published = True
+        self._member.log.info(
+            "published local member to cluster through raft",
+            **{
+                "local-member-id": f"{self._member.member_id:x}",
+                "cluster-id": f"{self._member.cluster_id:x}",
+            },
+        )
+        self.on_published()
+
+    def _maybe_set_cluster_version(self) -> None:
+        membership = self._member.state.membership
+        if self._setting_version:
+            return
+        wanted = decide_cluster_version(membership.cluster_version, self._versions())
+        if wanted is not None:
+            self._setting_version = True
+            request = ClusterVersionSetRequest(ver=str(wanted))
+            self._member.propose_own("cluster_version_set", request, self._version_set)
+
+    def _versions(self) -> Version | None:
+        return minimum_version([Version.parse(ETCD_VERSION)])
+
+    def _version_set(self, result: Result) -> None:
+        self._setting_version = False
+        if result.error is not None:
+            self._member.log.warn("failed to update cluster version", error=str(result.error))
+
+    # Leases.
+
+    def _expire_leases(self, now: float) -> None:
+        if now < self._lease_scan_at:
+            return
+        self._lease_scan_at = now + LEASE_SCAN_S
+        self._revoke_more(now)
+
+    def _revoke_more(self, now: float) -> None:
+        for lease_id in self._member.state.lessor.expired(now):
+            if len(self._revoking) >= REVOKES_MAX:
+                break
+            if lease_id not in self._revoking:
+                self._revoke(lease_id)
+
+    def _revoke(self, lease_id: int) -> None:
+        self._revoking.add(lease_id)
+
+        def revoked(result: Result) -> None:
+            self._revoking.discard(lease_id)
+
+        self._member.propose_own("lease_revoke", pb.LeaseRevokeRequest(ID=lease_id), revoked)
+
+    # Compaction.
+
+    def when_compacted(self, done: Callable[[], None]) -> None:
+        """Call back when no scheduled compaction is left to do."""
+        if self._member.state.store.compaction_pending:
+            self._when_compacted.append(done)
+        else:
+            done()
+
+    def _run_compaction(self) -> None:
+        self._compacting = True
+        if self._member.state.store.compact_step(COMPACTION_BATCH):
+            self._timer.call_later(COMPACTION_PAUSE_S, self._run_compaction)
+            return
+        self._compacting = False
+        waiting, self._when_compacted = self._when_compacted, []
+        for done in waiting:
+            done()
+
+    def _auto_compact(self, now: float) -> None:
+        revision = self._compactor.due(now, self._member.state.store.revision)
+        if revision is None:
+            return
+
+        def compacted(result: Result) -> None:
+            self._compactor.finished(self._member.clock(), revision, result.error)
+
+        self._member.propose_own("compaction", pb.CompactionRequest(revision=revision), compacted)
+
+    # The backend and raft snapshots.
+
+    def _maybe_flush(self, now: float) -> None:
+        backend = self._member.state.backend
+        if backend.should_flush(now):
+            backend.flush(_nothing)
+
+    def _snapshot(self) -> None:
+        """Flush the backend, then write a raft snapshot of what the flush covered and cut the logs."""
+        self._snapshotting = True
+        member = self._member
+        snapshot = member.node.create_snapshot(
+            member.applied_index, member.node.conf_state, member.state.membership.v2_store_json()
+        )
+        encoded = Snapshot.FromString(raft_codec.encode_snapshot(snapshot))
+        member.state.backend.flush(lambda: self._write_snapshot(encoded))
+
+    def _write_snapshot(self, snapshot: Snapshot) -> None:
+        self._disk.submit(self._storage.snapshot_job(snapshot), self._snapshot_written)
+        member, index = self._member, snapshot.metadata.index
+        catch_up = member.config.snapshot_catchup_entries
+        if index > catch_up and index - catch_up >= member.node.first_index:
+            member.node.compact(index - catch_up)
+        member.log.info("saved snapshot", **{"snapshot-index": index})
+
+    def _snapshot_written(self, error: Exception | None) -> None:
+        self._snapshotting = False
+        if error is not None:
+            self._member.disk_failed(error)
+
+
+def _nothing() -> None:
+    """The flush is its own purpose."""

@@ -1,0 +1,227 @@
+"""The member as its clients see it: the log, the reads, and everything that is asked of one member
+alone.
+
+The hot calls (`propose`, `confirm_read`) are the member's own, taken over without a detour. The
+rest is composed here so that the member itself stays the loop of propose, apply and answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from etcdpy.cluster.version import Version, is_too_old
+from etcdpy.lease import LeaseError, LeaseExpired, NotPrimary
+from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.server.alarms import NOSPACE
+from etcdpy.server.errors import BadLeaderTransferee, NotLeader, NotSupported
+from etcdpy.server.results import Result
+
+if TYPE_CHECKING:
+    from etcdpy.server.member import Member
+    from etcdpy.server.reconfigure import Reconfiguration
+    from etcdpy.server.request_ids import RequestIds
+    from etcdpy.server.results import Done
+    from etcdpy.server.state import State
+
+    MemberChange = (
+        pb.MemberAddRequest | pb.MemberRemoveRequest | pb.MemberUpdateRequest | pb.MemberPromoteRequest
+    )
+
+
+class Forwarding(Protocol):
+    """Asks the leader what only the leader knows."""
+
+    def renew_lease(self, lease_id: int, done: Done) -> None:
+        """LeaseKeepAlive at the leader."""
+
+    def lease_time_to_live(self, request: pb.LeaseTimeToLiveRequest, done: Done) -> None:
+        """LeaseTimeToLive at the leader."""
+
+    def promote(self, member_id: int, done: Done) -> None:
+        """MemberPromote at the leader."""
+
+
+class Front:
+    """Implements `etcdpy.rpc.member_view.MemberView`."""
+
+    def __init__(self, member: Member, reconfiguration: Reconfiguration, forwarding: Forwarding) -> None:
+        self._member = member
+        self._reconfiguration = reconfiguration
+        self._forwarding = forwarding
+        self.config = member.config
+        self.cluster_id = member.cluster_id
+        self.member_id = member.member_id
+        self.request_ids: RequestIds = member.request_ids
+        self.propose = member.propose
+        self.confirm_read = member.confirm_read
+
+    @property
+    def raft_term(self) -> int:
+        """Current term."""
+        return self._member.node.term
+
+    @property
+    def leader_id(self) -> int:
+        """The leader as this member knows it, 0 for none."""
+        return self._member.node.leader
+
+    @property
+    def is_learner(self) -> bool:
+        """Whether this member only listens."""
+        return self._member.is_learner
+
+    @property
+    def is_capable(self) -> bool:
+        """Whether this release can serve clients at the present cluster version."""
+        return not is_too_old(Version.parse(ETCD_VERSION), self.state.membership.cluster_version)
+
+    @property
+    def state(self) -> State:
+        """The replicated state."""
+        return self._member.state
+
+    def has_space(self, request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> bool:
+        """Whether the quota has room; if not, propose the alarm that tells the whole cluster."""
+        state = self._member.state
+        if state.quota.available(request):
+            return True
+        if not state.alarms.is_active(NOSPACE):
+            alarm = pb.AlarmRequest(
+                action=pb.AlarmRequest.ACTIVATE, memberID=self.member_id, alarm=pb.AlarmType.NOSPACE
+            )
+            self._member.propose_own("alarm", alarm)
+        return False
+
+    # The cluster.
+
+    def member_list(self) -> list[pb.Member]:
+        """All members, sorted by id."""
+        return self._reconfiguration.member_list()
+
+    def change_members(self, request: MemberChange, done: Done) -> None:
+        """Add, remove, update or promote a member."""
+        if isinstance(request, pb.MemberAddRequest):
+            self._reconfiguration.add(request, done)
+        elif isinstance(request, pb.MemberRemoveRequest):
+            self._reconfiguration.remove(request, done)
+        elif isinstance(request, pb.MemberUpdateRequest):
+            self._reconfiguration.update(request, done)
+        elif self._member.is_leader:
+            self._reconfiguration.promote(request.ID, done)
+        else:
+            self._forwarding.promote(request.ID, done)
+
+    def move_leader(self, target_id: int, done: Done) -> None:
+        """Hand leadership over."""
+        member = self._member
+        if not member.is_leader:
+            done(Result(error=NotLeader()))
+        elif target_id not in member.node.conf_state.voters:
+            done(Result(error=BadLeaderTransferee()))
+        else:
+            member.transfer_leadership(target_id, lambda error: done(Result(pb.MoveLeaderResponse(), error)))
+
+    def downgrade(self, request: pb.DowngradeRequest, done: Done) -> None:
+        """Validate, enable or cancel a downgrade."""
+        done(Result(error=NotSupported("downgrade")))
+
+    # Leases.
+
+    def renew_lease(self, lease_id: int, done: Done) -> None:
+        """Renew a lease where the time is measured."""
+        member = self._member
+        if not member.is_leader:
+            self._forwarding.renew_lease(lease_id, done)
+            return
+        lessor = member.state.lessor
+        try:
+            ttl = lessor.renew(lease_id, member.clock())
+        except LeaseExpired:
+            lessor.when_revoked(lease_id, lambda: done(Result(pb.LeaseKeepAliveResponse(ID=lease_id))))
+            return
+        except (LeaseError, NotPrimary) as error:
+            done(Result(error=error))
+            return
+        done(Result(pb.LeaseKeepAliveResponse(ID=lease_id, TTL=ttl)))
+
+    def lease_time_to_live(self, request: pb.LeaseTimeToLiveRequest, done: Done) -> None:
+        """How long a lease will live, as the leader sees it."""
+        member = self._member
+        if not member.is_leader:
+            self._forwarding.lease_time_to_live(request, done)
+            return
+        lessor = member.state.lessor
+        lease = lessor.lookup(request.ID)
+        revision = member.state.store.revision
+        if lease is None:
+            done(Result(pb.LeaseTimeToLiveResponse(ID=request.ID, TTL=-1), revision=revision))
+            return
+        response = pb.LeaseTimeToLiveResponse(
+            ID=lease.id, TTL=lessor.time_to_live(lease.id, member.clock()), grantedTTL=lease.ttl
+        )
+        if request.keys:
+            response.keys.extend(lessor.keys(lease.id))
+        done(Result(response, revision=revision))
+
+    def lease_ids(self) -> list[int]:
+        """All leases by remaining time."""
+        return [lease.id for lease in self._member.state.lessor.leases()]
+
+    # One member's care.
+
+    def status(self) -> pb.StatusResponse:
+        """All of Status but the header."""
+        member, state = self._member, self._member.state
+        errors = [] if member.leader_id else ["etcdserver: no leader"]
+        for alarm in state.alarms.list():
+            errors.append(f"memberID:{alarm.memberID} alarm:{pb.AlarmType.Name(alarm.alarm)} ")
+        response = pb.StatusResponse(
+            version=ETCD_VERSION,
+            dbSize=state.backend.size_bytes,
+            dbSizeInUse=state.backend.size_in_use_bytes,
+            leader=member.leader_id,
+            raftIndex=member.commit_index,
+            raftTerm=member.raft_term,
+            raftAppliedIndex=member.applied_index,
+            errors=errors,
+            isLearner=member.is_learner,
+            storageVersion=self.storage_version,
+            dbSizeQuota=state.quota.limit_bytes,
+        )
+        response.downgradeInfo.SetInParent()
+        return response
+
+    @property
+    def storage_version(self) -> str:
+        """The schema of the backend, which follows the cluster version; empty before 3.6."""
+        version = self.state.membership.cluster_version
+        return str(version) if version is not None and version >= Version(3, 6) else ""
+
+    def defragment(self, done: Done) -> None:
+        """Give unused space back to the file system."""
+        self._member.state.backend.defragment(lambda error: done(Result(pb.DefragmentResponse(), error)))
+
+    def authenticate(self, request: pb.AuthenticateRequest, done: Done) -> None:
+        """Check a password and make a token."""
+        done(Result(error=NotSupported("authenticate")))
+
+    def open_snapshot(self) -> NoReturn:
+        """A snapshot of what has been applied so far."""
+        raise NotSupported("snapshot")
+
+
+class NoForwarding:
+    """A cluster of one: while it has no leader, nobody else has one either."""
+
+    def renew_lease(self, lease_id: int, done: Done) -> None:
+        """Refuse."""
+        done(Result(error=NotLeader()))
+
+    def lease_time_to_live(self, request: pb.LeaseTimeToLiveRequest, done: Done) -> None:
+        """Refuse."""
+        done(Result(error=NotLeader()))
+
+    def promote(self, member_id: int, done: Done) -> None:
+        """Refuse."""
+        done(Result(error=NotLeader()))

@@ -1,0 +1,413 @@
+"""The member: what it proposes, what it applies, what it answers. No socket, no thread, no clock of
+its own.
+
+Requests come in through `propose` and `confirm_read`, raft's messages through `step`, time through
+`tick`. `ready`, `save_job`, `apply` and `advance` are the driver's: they take what raft wants done
+and report it as done. Everything happens on one thread, so the order of the code is the order of
+events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from etcdpy.cluster.membership import MembershipError
+from etcdpy.proto.rpc_pb2 import CompactionRequest
+from etcdpy.raft import codec as raft_codec
+from etcdpy.raft.errors import ProposalDropped
+from etcdpy.raft.messages import EntryType, Role
+from etcdpy.server.errors import (
+    CallerDeadline,
+    LeaderChanged,
+    RequestTooLarge,
+    Stopped,
+    Timeout,
+    TimeoutDueToLeaderFail,
+    TimeoutLeaderTransfer,
+    TooManyRequests,
+)
+from etcdpy.server.errors import ProposalDropped as ServerProposalDropped
+from etcdpy.server.read import ReadQueue
+from etcdpy.server.requests import decode_request, encode_request
+from etcdpy.server.results import Result
+from etcdpy.server.waits import Wait, Waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
+
+    from etcdpy.raft.messages import ConfChange, Entry, Ready, SoftState
+    from etcdpy.raft.messages import Message as RaftMessage
+    from etcdpy.raft.raw_node import RawNode
+    from etcdpy.server.config import Config
+    from etcdpy.server.duties import Duties
+    from etcdpy.server.log import Logger
+    from etcdpy.server.read import ReadDone
+    from etcdpy.server.request_ids import RequestIds
+    from etcdpy.server.results import Done
+    from etcdpy.server.state import State
+    from etcdpy.server.storage import Storage
+
+# Proposals are refused while this many committed entries wait to be applied.
+UNAPPLIED_ENTRIES_MAX = 5000
+# Read context of a member that needs nobody else's word; never on the wire.
+_ALONE = b"alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who we are in which cluster."""
+
+    member_id: int
+    cluster_id: int
+
+
+class Member:
+    """One member of a cluster. The driver sets `on_work`; embed sets the other two."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        node: RawNode,
+        state: State,
+        storage: Storage,
+        request_ids: RequestIds,
+        clock: Callable[[], float],
+        log: Logger,
+    ) -> None:
+        self.config = config
+        self.member_id = identity.member_id
+        self.cluster_id = identity.cluster_id
+        self.node = node
+        self.state = state
+        self.request_ids = request_ids
+        self.clock = clock
+        self.log = log
+        self.duties: Duties | None = None
+        self.on_work: Callable[[], None] = lambda: None
+        self.on_leader_change: Callable[[int], None] = lambda leader: None
+        self.on_membership_change: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[Exception], None] = lambda error: None
+
+        self.applied_index = node.applied
+        self.applied_term = node.term_at(node.applied) or 0
+        # Entries up to here are in the backend already; after a restart they are only counted again.
+        self._covered_index = state.backend.consistent_index
+        self._storage = storage
+        self._request_timeout_s = 5 + 2 * config.election_timeout_ms / 1000
+        self._waits = Waits(self._request_timeout_s)
+        self._reads = ReadQueue(request_ids.next, self._request_timeout_s)
+        self._inbox: list[bytes] = []
+        self._stopped = False
+        self._alone = node.is_alone
+        self._conf_waits: dict[int, Done] = {}
+        self._conf_inbox: list[ConfChange] = []
+        self._transfers: list[tuple[int, float, Callable[[Exception | None], None]]] = []
+        self._leader = 0
+        self._leader_found_at: float | None = None
+
+    # What a response header and a status say.
+
+    @property
+    def raft_term(self) -> int:
+        """Current term."""
+        return self.node.term
+
+    @property
+    def leader_id(self) -> int:
+        """The leader as this member knows it, 0 for none."""
+        return self.node.leader
+
+    @property
+    def commit_index(self) -> int:
+        """Last entry known to be on a quorum."""
+        return self.node.commit
+
+    @property
+    def role(self) -> Role:
+        """Role in the current term."""
+        return self.node.role
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this member leads its term."""
+        return self.node.role is Role.LEADER
+
+    @property
+    def is_learner(self) -> bool:
+        """Whether this member only listens."""
+        return self.member_id in self.node.conf_state.learners
+
+    # Requests.
+
+    def propose(
+        self, kind: str, message: Message, data: bytes, done: Done, username: str = "", auth_revision: int = 0
+    ) -> None:
+        """Put a request into the log; `done` is called once, when this member has applied it or cannot.
+
+        Args:
+            kind: field name in InternalRaftRequest.
+            message: the decoded request, read again when the entry is applied.
+            data: its serialized form.
+            done: called on the loop thread.
+            username: who asks, when auth is on.
+            auth_revision: the auth revision the permission was looked up at.
+        """
+        if self._stopped:
+            done(Result(error=Stopped()))
+            return
+        if self.node.commit > self.applied_index + UNAPPLIED_ENTRIES_MAX:
+            done(Result(error=TooManyRequests()))
+            return
+        encoded = encode_request(kind, data, self.request_ids.next(), username, auth_revision)
+        if len(encoded) > self.config.max_request_bytes:
+            done(Result(error=RequestTooLarge()))
+            return
+        self._waits.add(Wait(encoded, kind, message, done, self.clock()))
+        self._inbox.append(encoded)
+        self.on_work()
+
+    def propose_own(self, kind: str, message: Message, done: Done | None = None) -> None:
+        """Propose what the server itself wants."""
+        self.propose(kind, message, message.SerializeToString(), done or _ignore)
+
+    def propose_conf_change(self, change: ConfChange, done: Done) -> None:
+        """Put a change of the configuration into the log; `done` is called when it has been applied or
+        refused.
+        """
+        if self._stopped:
+            done(Result(error=Stopped()))
+            return
+        change = replace(change, id=self.request_ids.next())
+        self._conf_waits[change.id] = done
+        self._conf_inbox.append(change)
+        self.on_work()
+
+    def confirm_read(self, done: ReadDone) -> None:
+        """Call `done(None)` when a read of the local state is linearizable, `done(error)` when it
+        cannot be.
+        """
+        if self._stopped:
+            done(Stopped())
+            return
+        if self._alone and self._read_alone():
+            done(None)
+            return
+        self._reads.add(done)
+        self.on_work()
+
+    def _read_alone(self) -> bool:
+        """Whether raft confirms a read at once, as it does for the only voter, and its index has been
+        applied.
+        """
+        if self.node.role is not Role.LEADER:
+            return False
+        self.node.read_index(_ALONE)
+        confirmed = False
+        for state in self.node.take_read_states():
+            if state.context == _ALONE:
+                confirmed = state.index <= self.applied_index
+            else:
+                self._reads.confirm(state.context, state.index)
+        return confirmed
+
+    def transfer_leadership(self, target_id: int, done: Callable[[Exception | None], None]) -> None:
+        """Ask raft to hand leadership to `target_id`; `done` when it leads, or when the election
+        timeout has passed.
+        """
+        self.node.transfer_leader(target_id)
+        self._transfers.append((target_id, self.clock() + self._request_timeout_s, done))
+        self.on_work()
+
+    def _look_at_transfers(self, now: float) -> None:
+        waiting = []
+        for target_id, deadline, done in self._transfers:
+            if self.node.leader == target_id:
+                done(None)
+            elif now >= deadline:
+                done(TimeoutLeaderTransfer())
+            else:
+                waiting.append((target_id, deadline, done))
+        self._transfers = waiting
+
+    def step(self, message: RaftMessage) -> None:
+        """A message from a peer."""
+        if not self._stopped:
+            self.node.step(message)
+            self.on_work()
+
+    def tick(self) -> None:
+        """One heartbeat interval has passed."""
+        self.node.tick()
+        now = self.clock()
+        self._waits.expire(now, self._timeout_error)
+        self._reads.expire(now)
+        context = self._reads.retry(now)
+        if context is not None:
+            self.node.read_index(context)
+        if self._transfers:
+            self._look_at_transfers(now)
+        if self.duties is not None:
+            self.duties.tick(now)
+
+    def stop(self) -> None:
+        """Refuse what waits and all that comes."""
+        self._stopped = True
+        self._inbox.clear()
+        self._waits.fail_all(Stopped())
+        conf_waits, self._conf_waits = self._conf_waits, {}
+        for done in conf_waits.values():
+            done(Result(error=Stopped()))
+        self._reads.fail(Stopped())
+
+    # The driver's side.
+
+    def ready(self) -> Ready | None:
+        """What raft wants done next, with everything that has come in since."""
+        self._feed()
+        return self.node.ready() if self.node.has_ready() else None
+
+    def _feed(self) -> None:
+        if self._inbox and self.node.leader:
+            inbox, self._inbox = self._inbox, []
+            try:
+                self.node.propose(inbox)
+            except ProposalDropped:
+                self._fail_inbox(inbox, ServerProposalDropped())
+        if self._conf_inbox and self.node.leader:
+            self._feed_conf_changes()
+        context = self._reads.next_round(self.clock())
+        if context is not None:
+            self.node.read_index(context)
+
+    def _feed_conf_changes(self) -> None:
+        changes, self._conf_inbox = self._conf_inbox, []
+        for change in changes:
+            try:
+                self.node.propose_conf_change(change)
+            except ProposalDropped:
+                self._conf_waits.pop(change.id)(Result(error=ServerProposalDropped()))
+
+    def save_job(self, ready: Ready) -> Callable[[], None] | None:
+        """What the WAL thread must do for this batch; None when nothing has to reach the disk."""
+        return self._storage.save_job(ready)
+
+    def apply(self, ready: Ready) -> None:
+        """Apply what is committed, answer who waits for it, let go the readers that waited for it."""
+        if ready.soft_state is not None:
+            self._soft_state_changed(ready.soft_state)
+        for read_state in ready.read_states:
+            self._reads.confirm(read_state.context, read_state.index)
+        if ready.committed_entries:
+            for entry in ready.committed_entries:
+                self._apply_entry(entry)
+            self.state.backend.set_consistent(self.applied_index, self.applied_term)
+            if self.duties is not None:
+                self.duties.applied()
+        self._reads.release(self.applied_index)
+
+    def advance(self, ready: Ready) -> None:
+        """The batch has been saved, sent and applied."""
+        self.node.advance(ready)
+
+    def disk_failed(self, error: Exception) -> None:
+        """The log cannot be written any more: nothing that follows may be acknowledged."""
+        self.log.error("failed to write the write-ahead log", error=str(error))
+        self.stop()
+        self.on_failure(error)
+
+    # Applying.
+
+    def _apply_entry(self, entry: Entry) -> None:
+        assert entry.index == self.applied_index + 1, f"applying {entry.index} after {self.applied_index}"
+        covered = entry.index <= self._covered_index
+        if entry.type is not EntryType.NORMAL:
+            self._apply_conf_change(entry, covered)
+        elif not entry.data:
+            if self.is_leader and not covered:
+                self.state.lessor.promote(self.clock(), self.config.election_timeout_ms / 1000)
+        elif not covered:
+            self._apply_request(entry.data)
+        self.applied_index = entry.index
+        self.applied_term = entry.term
+
+    def _apply_request(self, data: bytes) -> None:
+        wait = self._waits.take(data)
+        if wait is not None:
+            self._answer(wait, self.state.applier.apply(wait.kind, wait.request))
+            return
+        try:
+            decoded = decode_request(data)
+        except DecodeError as error:
+            # Every member sees the same bytes and skips the same entry.
+            self.log.error("failed to decode a committed entry", error=str(error))
+            return
+        if decoded is not None:
+            self.state.applier.apply(decoded[0], decoded[1])
+
+    def _answer(self, wait: Wait, result: Result) -> None:
+        physical = (
+            isinstance(wait.request, CompactionRequest) and wait.request.physical and result.error is None
+        )
+        if physical and self.duties is not None:
+            self.duties.when_compacted(lambda: wait.done(result))
+        else:
+            wait.done(result)
+
+    def _apply_conf_change(self, entry: Entry, covered: bool) -> None:
+        change = raft_codec.decode_conf_change(entry.data)
+        wait = self._conf_waits.pop(change.id, None)
+        error: Exception | None = None
+        if not covered:
+            try:
+                self.state.membership.apply(change)
+            except MembershipError as refusal:
+                error = refusal
+                change = replace(change, node_id=0)  # etcd's way to make raft take no notice
+        self.node.apply_conf_change(change)
+        self._alone = self.node.is_alone
+        if not covered:
+            self.on_membership_change()
+        if wait is not None:
+            wait(Result(error=error))
+
+    # Leadership.
+
+    def _soft_state_changed(self, soft_state: SoftState) -> None:
+        now = self.clock()
+        self.log.info(
+            "leader changed", leader=f"{soft_state.leader:x}", term=self.node.term, role=soft_state.role.name
+        )
+        if soft_state.leader != self._leader:
+            self._reads.fail(LeaderChanged())
+            if soft_state.leader:
+                self._leader_found_at = now
+            self._leader = soft_state.leader
+        if not self.is_leader:
+            self.state.lessor.demote()
+        self.on_leader_change(soft_state.leader)
+
+    def _timeout_error(self, wait: Wait) -> Exception:
+        if wait.data in self._inbox:
+            self._inbox.remove(wait.data)
+            return CallerDeadline()
+        found = self._leader_found_at
+        election_s = 2 * self.config.election_timeout_ms / 1000
+        if found is not None and found - election_s <= wait.started <= found:
+            return TimeoutDueToLeaderFail()
+        return Timeout()
+
+    def _fail_inbox(self, inbox: list[bytes], error: Exception) -> None:
+        for data in inbox:
+            wait = self._waits.take(data)
+            if wait is not None:
+                wait.done(Result(error=error))
+
+
+def _ignore(result: Result) -> None:
+    """Nobody waits for what the server proposes by itself."""

@@ -1,0 +1,25 @@
+"""What a request comes back with: `Result`, handed once to the `Done` of whoever proposed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+@dataclass(slots=True)
+class Result:
+    """A response or an error, and the store revision after the request was applied.
+
+    The response's own header is left unset: only the member that answers knows what to write there.
+    """
+
+    response: Message | None = None
+    error: Exception | None = None
+    revision: int = 0
+
+
+Done = Callable[[Result], None]

@@ -1,0 +1,75 @@
+"""Who waits for which entry to be applied.
+
+The key is the entry's data: it holds a request id that no other entry has, and the bytes object
+that comes back from raft is the one that went in, so that finding our own request again costs
+neither a decoding nor a comparison. All waits last equally long; the order of arrival is the order
+of expiry, and one queue serves as the timer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etcdpy.server.results import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
+
+    from etcdpy.server.results import Done
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    """A proposal on its way; `data` is empty once it has been answered."""
+
+    data: bytes
+    kind: str
+    request: Message
+    done: Done
+    started: float
+
+
+class Waits:
+    """Proposals by their entry data."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._waiting: dict[bytes, Wait] = {}
+        self._expiry: deque[Wait] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, wait: Wait) -> None:
+        """Keep a proposal until it is taken or too old."""
+        self._waiting[wait.data] = wait
+        self._expiry.append(wait)
+
+    def take(self, data: bytes) -> Wait | None:
+        """The proposal that this entry answers; None when it is not ours or nobody waits any more."""
+        wait = self._waiting.pop(data, None)
+        if wait is not None:
+            wait.data = b""
+        return wait
+
+    def expire(self, now: float, error: Callable[[Wait], Exception]) -> None:
+        """Fail the proposals that are older than the timeout."""
+        expiry = self._expiry
+        while expiry and (not expiry[0].data or now - expiry[0].started >= self._timeout_s):
+            wait = expiry.popleft()
+            if wait.data:
+                del self._waiting[wait.data]
+                wait.done(Result(error=error(wait)))
+                wait.data = b""
+
+    def fail_all(self, error: Exception) -> None:
+        """Fail everything that waits."""
+        waiting, self._waiting = self._waiting, {}
+        self._expiry.clear()
+        for wait in waiting.values():
+            wait.data = b""
+            wait.done(Result(error=error))
