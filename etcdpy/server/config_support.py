@@ -7,29 +7,33 @@ start.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from etcdpy.server.config import Config
 from etcdpy.server.config_features import GATES
 from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.config_table import FLAGS
 
-if TYPE_CHECKING:
-    from etcdpy.server.config import Config
-
 # Accepted without effect when set to anything but the default; a warning names them at start.
 NOT_YET = frozenset(
     {
+        "backend-batch-interval",
+        "backend-batch-limit",
         "bootstrap-defrag-threshold-megabytes",
         "compact-hash-check-time",
+        "compaction-batch-limit",
+        "compaction-sleep-interval",
         "corrupt-check-time",
+        "discovery-proxy",
         "distributed-tracing-address",
         "distributed-tracing-instance-id",
         "distributed-tracing-sampling-rate",
         "distributed-tracing-service-name",
         "downgrade-check-time",
         "enable-distributed-tracing",
+        "enable-grpc-gateway",
         "enable-pprof",
         "initial-election-tick-advance",
+        "listen-client-http-urls",
+        "listen-metrics-urls",
         "max-wals",
         "memory-mlock",
         "metrics",
@@ -37,6 +41,9 @@ NOT_YET = frozenset(
         "raft-write-timeout",
         "socket-reuse-address",
         "socket-reuse-port",
+        "warning-apply-duration",
+        "warning-unary-request-duration",
+        "watch-progress-notify-interval",
     }
 )
 
@@ -68,10 +75,15 @@ REFUSED = {
     "tls-min-version": SECURITY,
     "trusted-ca-file": SECURITY,
     "auth-token": "etcdpy issues simple tokens only so far",
+    "auth-token-ttl": "etcdpy does not limit the life of tokens by it yet",
+    "bcrypt-cost": "etcdpy does not hash passwords by it yet",
+    "cors": "etcdpy does not check origins yet",
     "discovery": DISCOVERY,
     "discovery-endpoints": DISCOVERY,
     "discovery-srv": DISCOVERY,
     "discovery-token": DISCOVERY,
+    "host-whitelist": "etcdpy does not check host names yet",
+    "initial-cluster-state": "etcdpy cannot join a running cluster yet",
     "force-new-cluster": "etcdpy cannot make a cluster of one out of a larger one yet",
 }
 
@@ -82,14 +94,17 @@ assert FLAGS.keys() >= NOT_YET, NOT_YET - FLAGS.keys()
 assert REFUSED.keys() <= FLAGS.keys(), REFUSED.keys() - FLAGS.keys()
 
 
+DEFAULTS = Config()
+
+
 class NotSupported(ConfigError):
     """A setting that we must not ignore and cannot honour."""
 
 
 def is_default(config: Config, name: str) -> bool:
-    flag = FLAGS[name]
-    value: object = getattr(config, flag.attribute)
-    return bool(value == flag.default)
+    """Whether a setting is what it would be if nobody had said anything."""
+    attribute = FLAGS[name].attribute
+    return bool(getattr(config, attribute) == getattr(DEFAULTS, attribute))
 
 
 def check_supported(config: Config) -> None:

@@ -150,7 +150,7 @@ def test_cluster_state_from_elsewhere_than_the_flag(state: str) -> None:
 
 def other_value(name: str) -> object:
     """A value that is not the default, of the right type."""
-    default = FLAGS[name].default
+    default = getattr(Config(), FLAGS[name].attribute)
     if isinstance(default, bool):
         return not default
     if isinstance(default, tuple):
