@@ -9,7 +9,7 @@ from etcdpy.server.config_features import GATES
 from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.config_rules import UnsetAdvertiseClientUrls, advice, check, check_founding
 from etcdpy.server.config_sources import load
-from etcdpy.server.config_support import NOT_YET, REFUSED, check_supported, without_effect
+from etcdpy.server.config_support import GATES_SUPPORTED, NOT_YET, REFUSED, check_supported, without_effect
 from etcdpy.server.config_table import FLAGS
 
 URL = "http://127.0.0.1:12379"
@@ -179,9 +179,10 @@ def test_lists_of_support_do_not_overlap() -> None:
     assert without_effect(Config()) == []
 
 
-def test_gates_without_a_feature_are_named() -> None:
-    names = without_effect(config_of("--feature-gates=SetMemberLocalAddr=true"))
-    assert names in ([], ["--feature-gates=SetMemberLocalAddr=true"])
+@pytest.mark.parametrize("name", sorted(GATES))
+def test_gates_without_a_feature_are_named(name: str) -> None:
+    switched = f"--feature-gates={name}={'false' if GATES[name].default else 'true'}"
+    assert without_effect(config_of(switched)) == ([] if name in GATES_SUPPORTED else [switched])
 
 
 def test_feature_gates() -> None:

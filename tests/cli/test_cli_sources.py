@@ -206,7 +206,7 @@ def test_config_file_excludes_the_rest(tmp_path: Path) -> None:
     path.write_text("name: a\n")
     notes: list[Note] = []
     config = load(["--config-file", str(path), "--name=b", "--max-learners=7"], {"ETCD_NAME": "c"}, notes)
-    assert (config.name, config.max_learners, config.explicit) == ("a", 1, {"name"})
+    assert (config.name, config.max_learners, set(config.explicit)) == ("a", 1, {"name"})
     assert notes[0].fields == {"path": str(path)}
     assert load([], {"ETCD_CONFIG_FILE": str(path)}, []).name == "a"
 

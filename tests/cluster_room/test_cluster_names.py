@@ -209,7 +209,7 @@ V35, V36, V37 = Version(3, 5), Version(3, 6), Version(3, 7)
 def test_cluster_version(
     current: Version | None, members: list[str | None], downgrade_to: Version | None, proposed: Version | None
 ) -> None:
-    minimum = minimum_version(text and Version.parse(text) for text in members)
+    minimum = minimum_version(None if text is None else Version.parse(text) for text in members)
     assert decide_cluster_version(current, minimum, downgrade_to) == proposed
 
 
