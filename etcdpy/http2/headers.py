@@ -35,6 +35,8 @@ FIELD_OVERHEAD_BYTES = 32
 _BAD_NAME = re.compile(r"[\x00-\x20A-Z\x7f-\xff:]|^$")
 _BAD_VALUE = re.compile(r"[\x00\n\r]|^[ \t]|[ \t]$")
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_TE: Final = -1
+"""Only while a field is judged: `te` is regular if it says "trailers"."""
 _KIND_BY_NAME = {
     ":method": METHOD,
     ":scheme": SCHEME,
@@ -42,25 +44,38 @@ _KIND_BY_NAME = {
     ":path": PATH,
     "content-length": CONTENT_LENGTH,
     "host": HOST,
+    "te": _TE,
+    # Section 8.2.2: they speak of a connection, not of a message.
     "connection": INVALID,
     "proxy-connection": INVALID,
     "keep-alive": INVALID,
     "transfer-encoding": INVALID,
     "upgrade": INVALID,
+    # Not special, but frequent: their names need no look.
+    "content-type": REGULAR,
+    "user-agent": REGULAR,
+    "authorization": REGULAR,
+    "token": REGULAR,
+    "grpc-timeout": REGULAR,
+    "grpc-encoding": REGULAR,
+    "grpc-accept-encoding": REGULAR,
+    "accept-encoding": REGULAR,
 }
 
 
 def make_field(name: str, value: str) -> Field:
     """The field with its verdict."""
-    kind = _KIND_BY_NAME.get(name, REGULAR)
-    if kind == REGULAR and _BAD_NAME.search(name):
-        kind = INVALID
-    if _BAD_VALUE.search(value):
-        kind = INVALID
+    kind = _KIND_BY_NAME.get(name)
+    if kind is None:
+        kind = INVALID if _BAD_NAME.search(name) else REGULAR
     elif kind == CONTENT_LENGTH:
         if not _NUMBER.fullmatch(value):
             kind = INVALID
-    elif name == "te" and value != "trailers":
+    elif kind == _TE:
+        kind = REGULAR if value == "trailers" else INVALID
+    # What is printable and has no space at its ends is valid; only for the rest the expression is worth its
+    # price.
+    if (not value.isprintable() or value.strip() != value) and _BAD_VALUE.search(value):
         kind = INVALID
     return name, value, kind, len(name) + len(value) + FIELD_OVERHEAD_BYTES
 

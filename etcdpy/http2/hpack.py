@@ -83,6 +83,8 @@ for _index, _pair in enumerate(_STATIC, 1):
     _STATIC_INDEX.setdefault(_pair, _index)
     _STATIC_NAME_INDEX.setdefault(_pair[0], _index)
 
+_BYTES_DEFAULT = 4096
+"""Both ends' table size before any SETTINGS."""
 _INTEGER_BYTES_MAX = 5
 """Continuation bytes of one integer: 35 bits, more than any length or size that can be right."""
 
@@ -134,8 +136,8 @@ class Decoder:
     ) -> None:
         self._table: list[Field] = list(_STATIC_FIELDS)
         self._bytes = 0
-        self._bytes_max = 4096
-        self._bytes_allowed = 4096
+        self._bytes_max = _BYTES_DEFAULT
+        self._bytes_allowed = _BYTES_DEFAULT
         self._must_shrink = False
         self._changed = changed
         self._list_bytes_max = list_bytes_max
@@ -166,32 +168,36 @@ class Decoder:
         table = self._table
         fields: list[Field] = []
         append = fields.append
-        used = 0
-        too_large = False
         size = len(block)
-        position = self._decode_size_updates(block)
+        position = 0
+        if self._must_shrink or (size and block[0] & 0xE0 == 0x20):
+            position = self._decode_size_updates(block)
         while position < size:
             octet = block[position]
             position += 1
-            if octet & 0x80:
+            if octet > 0x80:
                 index = octet & 0x7F
                 if index == 0x7F:
                     index, position = _decode_integer(block, position, 0x7F)
-                elif index == 0:
-                    raise _fault("index 0")
-                field = table[index]
+                append(table[index])
+            elif octet == 0x80:
+                raise _fault("index 0")
             else:
                 field, position = self._decode_literal(block, position, octet)
-            used += field[3]
-            if used > self._list_bytes_max:
-                # Start over: what is collected stays bounded, and the table goes on learning.
-                too_large = True
-                used = 0
-                fields.clear()
-            append(field)
-        if too_large or len(fields) > self._fields_max:
-            return None
-        return fields
+                append(field)
+        return fields if self._is_acceptable(fields, size) else None
+
+    def _is_acceptable(self, fields: list[Field], block_bytes: int) -> bool:
+        """Whether the list is within its bounds. Until here it is only references and text as long as its
+        block."""
+        count = len(fields)
+        if count > self._fields_max:
+            return False
+        # No field is larger than the table or, as a literal, than the block with five bits for each octet.
+        largest = max(self._bytes_announced, _BYTES_DEFAULT, 2 * block_bytes + FIELD_OVERHEAD_BYTES)
+        if count * largest <= self._list_bytes_max:
+            return True
+        return sum(field[3] for field in fields) <= self._list_bytes_max
 
     def _decode_literal(self, block: bytes, position: int, octet: int) -> tuple[Field, int]:
         """Section 6.2: with incremental indexing (01), without (0000), never indexed (0001)."""
@@ -232,23 +238,19 @@ class Decoder:
             raise _fault("table size update is missing")
         return position
 
-    def _note_change(self) -> None:
+    def _insert(self, field: Field) -> None:
         self.was_changed = True
         self._changed()
-
-    def _insert(self, field: Field) -> None:
-        self._note_change()
-        room = self._bytes_max - field[3]
-        if room < 0:
-            self._evict_to(0)
-            return
-        if self._bytes > room:
-            self._evict_to(room)
-        self._table.insert(_FIRST_DYNAMIC, field)
+        table = self._table
         self._bytes += field[3]
+        table.insert(_FIRST_DYNAMIC, field)
+        # An entry larger than the table leaves it empty (section 4.4), which this does as well.
+        while self._bytes > self._bytes_max:
+            self._bytes -= table.pop()[3]
 
     def _evict_to(self, size: int) -> None:
-        self._note_change()
+        self.was_changed = True
+        self._changed()
         table = self._table
         while self._bytes > size:
             assert len(table) > _FIRST_DYNAMIC, (self._bytes, size)
@@ -283,9 +285,9 @@ _NEVER_INDEXED = frozenset({"authorization", "cookie", "proxy-authorization", "s
 class Encoder:
     """One direction's encoding context."""
 
-    def __init__(self, *, table_bytes_max: int = 4096) -> None:
+    def __init__(self, *, table_bytes_max: int = _BYTES_DEFAULT) -> None:
         self._bytes = 0
-        self._bytes_max = 4096
+        self._bytes_max = _BYTES_DEFAULT
         self._limit = table_bytes_max
         self._smallest_pending: int | None = None
         self._entries: deque[tuple[tuple[str, str], int]] = deque()
