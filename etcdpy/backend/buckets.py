@@ -23,6 +23,7 @@ class Bucket(IntEnum):
     AUTH_ROLES = 9
     INDEX = 10
     HISTORY = 11
+    ATTACHMENTS = 12
 
 
 NAMES: Final[dict[Bucket, bytes]] = {
@@ -38,6 +39,7 @@ NAMES: Final[dict[Bucket, bytes]] = {
     Bucket.AUTH_ROLES: b"authRoles",
     Bucket.INDEX: b"index",
     Bucket.HISTORY: b"history",
+    Bucket.ATTACHMENTS: b"attachments",
 }
 
 # What a snapshot carries and a `Hash` covers, in name order. The rest can be rebuilt from KEY.

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from etcdpy.backend.long_keys import CHUNK, Row, expand, first_row, rows_end, tail_key
 
@@ -35,6 +35,12 @@ class Reader:
         self._tails = tails
         self.read = self._txn.get
         self.has_long_keys: bool = self._txn.stat(tails)["entries"] > 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._txn.abort()
@@ -89,6 +95,10 @@ class Reader:
             while found and cursor.key() >= start:
                 yield cursor.item()
                 found = cursor.prev()
+
+    def floor(self, bucket: int, start: bytes, end: bytes) -> Row | None:
+        """The last row of [start, end). For buckets without long keys."""
+        return next(self.descend(bucket, start, end), None)
 
     def last(self, bucket: int) -> Row | None:
         """The last row of a bucket without long keys."""

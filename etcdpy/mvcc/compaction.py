@@ -1,0 +1,125 @@
+"""Forgetting history, in small steps.
+
+Compacting at revision C removes every record with a main revision of at most C but the newest one of each
+key, and that one too when it is a tombstone older than C. (A tombstone of exactly C stays until the next
+compaction, so that a watch from C still sees it.)
+
+C is compacted as far as readers can tell as soon as it is asked for; the records go in the background.
+`scheduledCompactRev` is written with the request and `finishedCompactRev` at the end. Each step decides from
+the index, looks only at records that are still there, and removes a record together with its index entry in
+one batch, so a member that dies in the middle begins again at the first record and comes to the same end.
+
+All records up to C are read on the way, so their hash is taken as well. The last few are remembered: another
+member can then be compared with this one at exactly the revision that both compacted.
+"""
+
+from typing import Final
+
+from etcdpy.backend import Backend, Bucket
+from etcdpy.mvcc.errors import CorruptStore
+from etcdpy.mvcc.hash import HashKV, KeepSet, RecordHash
+from etcdpy.mvcc.key_index import forget
+from etcdpy.mvcc.key_value import key_of
+from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, encode_revision, main_of
+
+_KEY: Final = Bucket.KEY.value
+
+SCHEDULED: Final = b"scheduledCompactRev"
+FINISHED: Final = b"finishedCompactRev"
+
+NOTHING_COMPACTED: Final = -1
+HASHES_MAX: Final = 10
+
+
+class Compaction:
+    """The work that one compaction leaves to do."""
+
+    def __init__(self, backend: Backend, revision: int, previous: int, *, hashes: bool) -> None:
+        self.revision = revision
+        self._previous = previous
+        self._backend = backend
+        self._keep = KeepSet(backend, revision, with_tombstones=True)
+        # Records that an interrupted compaction has removed would be missing in a hash.
+        self._hash = RecordHash(previous, self._keep) if hashes else None
+        self._position = b""
+        self._end = encode_main(revision + 1)
+
+    @property
+    def result(self) -> HashKV | None:
+        """The hash of what was there before, once all steps are done."""
+        return None if self._hash is None else HashKV(self._hash.value, self._previous, self.revision)
+
+    def step(self, limit: int) -> bool:
+        """Look at about `limit` records and remove what is not needed; whether there are more."""
+        backend = self._backend
+        rows = next(backend.pieces(_KEY, self._position, self._end, limit), None)
+        if rows is None:
+            return False
+        for record, data in rows:
+            if self._hash is not None:
+                self._hash.add(record, data)
+            if not self._keep.keeps(record, data):
+                forget(backend, key_of(data), record[:REVISION_BYTES])
+                backend.delete(_KEY, record)
+        self._position = rows[-1][0] + b"\x00"
+        return True
+
+
+class Compactor:
+    """Compactions asked for, running and done, of one store."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.finished_revision = _stored_revision(backend, FINISHED)
+        self._scheduled_revision = max(_stored_revision(backend, SCHEDULED), self.finished_revision)
+        self._waiting: list[Compaction] = []
+        self._hashes: dict[int, HashKV] = {}
+        if self._scheduled_revision > self.finished_revision:
+            interrupted = Compaction(backend, self._scheduled_revision, self.finished_revision, hashes=False)
+            self._waiting.append(interrupted)
+
+    @property
+    def revision(self) -> int:
+        """History before this revision is gone, for readers at least; -1 while all of it is there."""
+        return self._scheduled_revision
+
+    @property
+    def is_pending(self) -> bool:
+        return bool(self._waiting)
+
+    def schedule(self, revision: int) -> None:
+        previous = self._scheduled_revision
+        assert revision > previous, f"compaction at {revision} after {previous}"
+        self._waiting.append(Compaction(self._backend, revision, previous, hashes=not self._waiting))
+        self._scheduled_revision = revision
+        self._backend.put(Bucket.META, SCHEDULED, encode_revision(revision))
+
+    def step(self, limit: int) -> bool:
+        """Do a part of what is waiting; whether there is more."""
+        if self._waiting and not self._waiting[0].step(limit):
+            self._finish(self._waiting.pop(0))
+        return bool(self._waiting)
+
+    def hash_at(self, revision: int) -> HashKV | None:
+        """The hash taken by the compaction at exactly this revision, if it is remembered."""
+        return self._hashes.get(revision)
+
+    def _finish(self, compaction: Compaction) -> None:
+        assert compaction.revision > self.finished_revision, (
+            f"compaction at {compaction.revision} ends after that at {self.finished_revision}"
+        )
+        self.finished_revision = compaction.revision
+        self._backend.put(Bucket.META, FINISHED, encode_revision(compaction.revision))
+        if compaction.result is not None:
+            self._hashes[compaction.revision] = compaction.result
+            if len(self._hashes) > HASHES_MAX:
+                del self._hashes[min(self._hashes)]
+
+
+def _stored_revision(backend: Backend, name: bytes) -> int:
+    data = backend.get(Bucket.META, name)
+    if data is None:
+        return NOTHING_COMPACTED
+    if len(data) != REVISION_BYTES:
+        raise CorruptStore(f"meta/{name.decode()} has {len(data)} bytes instead of {REVISION_BYTES}")
+    return main_of(data)
