@@ -10,10 +10,11 @@ Whatever does not hold raises `MalformedMessage`, so that behind this module the
 """
 
 from collections.abc import Callable, Iterable
-from enum import IntEnum
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as PbMessage
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from etcdpy.proto import raft_pb2
 
@@ -39,7 +40,6 @@ NUMBER_MAX = 1 << 63
 count on.
 """
 
-_Number = TypeVar("_Number", bound=IntEnum)
 _Parsed = TypeVar("_Parsed")
 
 
@@ -190,13 +190,17 @@ def decode_snapshot(data: bytes) -> Snapshot:
 
 def decode_conf_change(data: bytes) -> ConfChange:
     parsed = _parse(raft_pb2.ConfChange.FromString, data)
-    return ConfChange(_number(ConfChangeType, parsed.type), parsed.node_id, parsed.context, parsed.id)
+    _refuse_unknown(parsed, 2)
+    return ConfChange(ConfChangeType(parsed.type), parsed.node_id, parsed.context, parsed.id)
 
 
 def decode_conf_change_v2(data: bytes) -> ConfChangeV2:
     parsed = _parse(raft_pb2.ConfChangeV2.FromString, data)
-    changes = [ConfChangeSingle(_number(ConfChangeType, one.type), one.node_id) for one in parsed.changes]
-    return ConfChangeV2(changes, _number(ConfChangeTransition, parsed.transition), parsed.context)
+    _refuse_unknown(parsed, 1)
+    for one in parsed.changes:
+        _refuse_unknown(one, 1)
+    changes = [ConfChangeSingle(ConfChangeType(one.type), one.node_id) for one in parsed.changes]
+    return ConfChangeV2(changes, ConfChangeTransition(parsed.transition), parsed.context)
 
 
 def conf_change_of(entry: Entry) -> ConfChange | ConfChangeV2:
@@ -238,11 +242,11 @@ def _parse(parse: Callable[[bytes], _Parsed], data: bytes) -> _Parsed:
         raise MalformedMessage(str(error)) from error
 
 
-def _number(kind: type[_Number], value: int) -> _Number:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise MalformedMessage(f"{value} is no {kind.__name__}") from error
+def _refuse_unknown(parsed: PbMessage, number: int) -> None:
+    """Refuse a kind that we do not know: protobuf hides its number and shows the default instead."""
+    unknown = UnknownFieldSet(parsed)
+    if any(unknown[position].field_number == number for position in range(len(unknown))):
+        raise MalformedMessage(f"unknown kind of {parsed.DESCRIPTOR.name}")
 
 
 _MESSAGE_TYPES = tuple(MessageType)
@@ -251,6 +255,8 @@ assert all(position == kind for position, kind in enumerate(_MESSAGE_TYPES)), _M
 
 
 def _entry(parsed: raft_pb2.Entry) -> Entry:
+    if not parsed.HasField("Type"):  # every member writes it, so this costs nobody anything
+        _refuse_unknown(parsed, 1)
     return Entry(parsed.Term, parsed.Index, _ENTRY_TYPES[parsed.Type], parsed.Data)
 
 
