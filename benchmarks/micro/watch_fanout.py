@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from etcdpy.mvcc import Event, EventType
 from etcdpy.mvcc.watch import Watcher, WatchHub
 from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.proto.rpc_pb2 import ResponseHeader, WatchResponse
@@ -27,22 +27,13 @@ if TYPE_CHECKING:
 VALUE_BYTES = 256
 
 
-@dataclass(slots=True)
-class BenchEvent:
-    type: int
-    key: bytes
-    kv: bytes
-    mod_revision: int
-    create: bool
-
-
 class BenchStore:
     def __init__(self) -> None:
         self.revision = 1
         self.compact_revision = -1
-        self.history: list[tuple[int, list[BenchEvent]]] = []
+        self.history: list[tuple[int, list[Event]]] = []
 
-    def put(self, key: bytes) -> list[BenchEvent]:
+    def put(self, key: bytes) -> list[Event]:
         self.revision += 1
         kv = KeyValue(
             key=key,
@@ -51,18 +42,14 @@ class BenchStore:
             mod_revision=self.revision,
             version=self.revision,
         ).SerializeToString()
-        events = [BenchEvent(0, key, kv, self.revision, False)]
+        events = [Event(EventType.PUT, key, kv, self.revision, False, 0, None)]
         self.history.append((self.revision, events))
         return events
 
-    def range(self, key: bytes, *, revision: int) -> BenchStore:
-        return self
+    def previous(self, event: Event, /) -> bytes | None:
+        return event.kv
 
-    @property
-    def kvs(self) -> list[bytes]:
-        return [self.history[0][1][0].kv]
-
-    def events_between(self, start: int, end: int, /) -> Iterator[tuple[int, list[BenchEvent]]]:
+    def events_between(self, start: int, end: int, /) -> Iterator[tuple[int, list[Event]]]:
         return iter(self.history[start - 2 : end - 1])
 
 

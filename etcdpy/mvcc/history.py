@@ -1,77 +1,58 @@
 """What happened from one revision to another, read from the key bucket.
 
-The bucket is ordered by revision, so the history of the store is one range scan of it: 8 bytes main
-revision, `_`, 8 bytes sub-revision, then `t` for a tombstone. Watchers that must catch up share one such
-scan.
+The bucket is ordered by revision, so the history of the store is one range scan of it. Watchers that must
+catch up share one such scan.
 """
 
-from __future__ import annotations
-
-from struct import Struct
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol
 
 from etcdpy.backend import Bucket
-from etcdpy.mvcc.watch_events import DELETE, PUT
-from etcdpy.proto.kv_pb2 import KeyValue
+from etcdpy.mvcc.event import DELETE, PUT, Event
+from etcdpy.mvcc.key_value import key_of, varint
+from etcdpy.mvcc.revision import encode_main, is_tombstone
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+_KEY: Final = Bucket.KEY.value
+_CREATE_REVISION_TAG: Final = b"\x10"
 
-_MAIN = Struct(">Q")
-_TOMBSTONE_KEY_BYTES = 18
+PastEvent = Event
 
 
 class OrderedBuckets(Protocol):
     """What a scan needs of the backend."""
 
-    def items(self, bucket: Bucket, start: bytes, end: bytes | None, /) -> Iterable[tuple[bytes, bytes]]:
+    def items(self, bucket: int, start: bytes, end: bytes | None, /) -> Iterable[tuple[bytes, bytes]]:
         """Pairs from `start` up to but not including `end`, in key order."""
-
-
-class PastEvent:
-    """A stored change, read back; the key-value is taken apart only as far as somebody asks."""
-
-    __slots__ = ("_parsed", "kv", "mod_revision", "type")
-
-    def __init__(self, event_type: int, kv: bytes, mod_revision: int) -> None:
-        self.type = event_type
-        self.kv = kv
-        self.mod_revision = mod_revision
-        self._parsed: KeyValue | None = None
-
-    @property
-    def key(self) -> bytes:
-        """The key that changed."""
-        kv = self.kv
-        # The key is field 1 and so stands first; a length below 128 is one byte.
-        if len(kv) > 2 and kv[0] == 0x0A and kv[1] < 0x80:
-            return kv[2 : 2 + kv[1]]
-        return self._parse().key
-
-    @property
-    def create(self) -> bool:
-        """Whether the change made the key."""
-        return self.type == PUT and self._parse().create_revision == self.mod_revision
-
-    def _parse(self) -> KeyValue:
-        if self._parsed is None:
-            self._parsed = KeyValue.FromString(self.kv)
-        return self._parsed
 
 
 def events_between(
     backend: OrderedBuckets, start_revision: int, end_revision: int
-) -> Iterator[tuple[int, list[PastEvent]]]:
+) -> Iterator[tuple[int, list[Event]]]:
     """Each revision from start to end, both included, that still has changes, with its changes in order."""
-    start, end = _MAIN.pack(start_revision), _MAIN.pack(end_revision + 1)
-    revision, events = 0, list[PastEvent]()
-    for key, value in backend.items(Bucket.KEY, start, end):
-        main: int = _MAIN.unpack_from(key)[0]
-        if main != revision:
+    if start_revision > end_revision:
+        return
+    prefix = encode_main(start_revision)
+    main, made_now = start_revision, _CREATE_REVISION_TAG + varint(start_revision)
+    events: list[Event] = []
+    for revision, kv in backend.items(_KEY, prefix, encode_main(end_revision + 1)):
+        if not revision.startswith(prefix):
             if events:
-                yield revision, events
-            revision, events = main, []
-        event_type = DELETE if len(key) == _TOMBSTONE_KEY_BYTES else PUT
-        events.append(PastEvent(event_type, value, main))
+                yield main, events
+            prefix, events = revision[:8], []
+            main = int.from_bytes(prefix, "big")
+            made_now = _CREATE_REVISION_TAG + varint(main)
+        key = key_of(kv)
+        if not key:
+            continue  # The empty record with which a restore raises the revision.
+        if is_tombstone(revision):
+            events.append(Event(DELETE, key, kv, main, False, 0, None))
+        else:
+            # The creation revision comes right behind the key: the put made the key if it is this one.
+            create = kv.startswith(made_now, _end_of_key(key))
+            events.append(Event(PUT, key, kv, main, create, 0, None))
     if events:
-        yield revision, events
+        yield main, events
+
+
+def _end_of_key(key: bytes) -> int:
+    return 1 + len(varint(len(key))) + len(key)

@@ -26,9 +26,9 @@ from etcdpy.mvcc.watch_events import EncodedEvents, EventEncoder
 from etcdpy.mvcc.watch_intervals import OPEN_END
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from etcdpy.mvcc.watch_events import Event
+    from etcdpy.mvcc.event import Event
 
 __all__ = [
     "WatchHub",
@@ -170,7 +170,7 @@ class WatchHub:
             self._join_synced(watcher)
         if len(self._synced) == 0:
             return
-        encoder = EventEncoder(self._value_before)
+        encoder = EventEncoder(self._previous)
         for audience, positions in self._hearers(events).items():
             prev_kv = audience.prev_kv
             fields = [encoder.encode(position, events[position], prev_kv) for position in positions]
@@ -265,23 +265,18 @@ class WatchHub:
                 self._join_victims(watcher)
         self.delivered_events += len(events) * accepted
 
-    def _value_before(self, event: Event) -> bytes | None:
-        """The key-value that the event replaced, as far as history reaches."""
-        revision = event.mod_revision - 1
-        if event.create or revision < max(1, self._store.compact_revision):
-            return None
-        kvs = self._store.range(event.key, revision=revision).kvs
-        return kvs[0] if kvs else None
+    def _previous(self, event: Event) -> bytes | None:
+        return self._store.previous(event)
 
     # Catching up.
 
     def _scan(self, readers: AudienceIndex) -> tuple[dict[Audience, _Heard], int]:
         """Read history from the earliest wanted revision: what was heard, and the last revision covered."""
-        encoder = EventEncoder(self._value_before)
+        encoder = EventEncoder(self._previous)
         heard: dict[Audience, _Heard] = {}
         position = size = 0
         first = min(map(_next_revision, readers.watchers()))
-        for revisions, (revision, events) in enumerate(self._history(first)):
+        for revisions, (revision, events) in enumerate(self._store.events_between(first, self._revision)):
             if revisions == CATCH_UP_REVISIONS_MAX or size >= CATCH_UP_BYTES_MAX:
                 return heard, revision - 1
             for event in events:
@@ -293,9 +288,6 @@ class WatchHub:
                         record.revisions.append(revision)
                         record.fields.append(encoder.encode(position, event, audience.prev_kv))
         return heard, self._revision
-
-    def _history(self, first: int) -> Iterator[tuple[int, Sequence[Event]]]:
-        return iter(self._store.events_between(first, self._revision))
 
     def _bring_forward(self, audience: Audience, heard: _Heard, last: int) -> None:
         """Deliver to each watcher what it has not had yet; equal needs share the same bytes."""

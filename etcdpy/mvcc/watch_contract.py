@@ -5,22 +5,17 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from etcdpy.mvcc.errors import MvccError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from etcdpy.mvcc.watch_events import EncodedEvents, Event
+    from etcdpy.mvcc.event import Event
+    from etcdpy.mvcc.watch_events import EncodedEvents
 
 
-class EmptyWatchRange(Exception):
+class EmptyWatchRange(MvccError):
     """The range of a watch ends at or before its start."""
-
-
-class KeyValues(Protocol):
-    """The part of a range result that the hub reads."""
-
-    @property
-    def kvs(self) -> Sequence[bytes]:
-        """Serialized key-values."""
 
 
 class WatchableStore(Protocol):
@@ -34,8 +29,8 @@ class WatchableStore(Protocol):
     def compact_revision(self) -> int:
         """History before this revision is gone; -1 while all of it is there."""
 
-    def range(self, key: bytes, *, revision: int) -> KeyValues:
-        """The key as it was at `revision`."""
+    def previous(self, event: Event, /) -> bytes | None:
+        """The key-value that the event replaced, unless there was none or it is compacted."""
 
     def events_between(
         self, start_revision: int, end_revision: int, /

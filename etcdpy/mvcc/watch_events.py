@@ -9,45 +9,21 @@ the rest of the delivery.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from etcdpy.proto.kv_pb2 import KeyValue
+from etcdpy.mvcc.event import DELETE
+from etcdpy.mvcc.key_value import encode_deleted, varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PUT = 0
-DELETE = 1
+    from etcdpy.mvcc.event import Event
 
 # Tags of the wire format: field number << 3 | 2 for bytes.
 _EVENTS_TAG = b"\x5a"
 _TYPE_DELETE = b"\x08\x01"
 _KV_TAG = b"\x12"
 _PREV_KV_TAG = b"\x1a"
-
-
-class Event(Protocol):
-    """One change of one key, as the store tells it."""
-
-    @property
-    def type(self) -> int:
-        """PUT or DELETE, numbered as in mvccpb."""
-
-    @property
-    def key(self) -> bytes:
-        """The key that changed."""
-
-    @property
-    def kv(self) -> bytes:
-        """The stored `mvccpb.KeyValue`; not looked at for a DELETE."""
-
-    @property
-    def mod_revision(self) -> int:
-        """The revision of the change."""
-
-    @property
-    def create(self) -> bool:
-        """Whether a PUT made the key, so that there is no previous value."""
 
 
 class EncodedEvents:
@@ -99,24 +75,12 @@ def encode_event(event: Event, previous: bytes | None) -> bytes:
     """One event as a field of a `WatchResponse`."""
     if event.type == DELETE:
         head = _TYPE_DELETE
-        kv = KeyValue(key=event.key, mod_revision=event.mod_revision).SerializeToString()
+        # What is stored for a deletion lacks the revision that watchers see.
+        kv = encode_deleted(event.key, event.mod_revision)
     else:
         head = b""
         kv = event.kv
-    body = b"%b%b%b%b" % (head, _KV_TAG, _varint(len(kv)), kv)
+    body = b"%b%b%b%b" % (head, _KV_TAG, varint(len(kv)), kv)
     if previous is not None:
-        body = b"%b%b%b%b" % (body, _PREV_KV_TAG, _varint(len(previous)), previous)
-    return b"%b%b%b" % (_EVENTS_TAG, _varint(len(body)), body)
-
-
-def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
-    if number < 0x4000:
-        return bytes((number & 0x7F | 0x80, number >> 7))
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+        body = b"%b%b%b%b" % (body, _PREV_KV_TAG, varint(len(previous)), previous)
+    return b"%b%b%b" % (_EVENTS_TAG, varint(len(body)), body)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from etcdpy.mvcc import Event, EventType
 from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.proto.rpc_pb2 import WatchResponse
 
@@ -16,22 +17,6 @@ if TYPE_CHECKING:
     from etcdpy.mvcc.watch import Watcher
     from etcdpy.mvcc.watch_events import EncodedEvents
 
-PUT, DELETE = 0, 1
-
-
-@dataclass
-class FakeEvent:
-    type: int
-    key: bytes
-    kv: bytes
-    mod_revision: int
-    create: bool
-
-
-@dataclass
-class FakeRange:
-    kvs: list[bytes]
-
 
 class FakeStore:
     """Every version of every key, in plain containers; compaction drops what it may drop."""
@@ -39,11 +24,11 @@ class FakeStore:
     def __init__(self) -> None:
         self.revision = 1
         self.compact_revision = -1
-        self.events_by_revision: dict[int, list[FakeEvent]] = {}
+        self.events_by_revision: dict[int, list[Event]] = {}
         self.versions: dict[bytes, list[tuple[int, bytes | None]]] = {}
         self.scans = 0
 
-    def write(self, *changes: tuple[bytes, bytes | None]) -> list[FakeEvent]:
+    def write(self, *changes: tuple[bytes, bytes | None]) -> list[Event]:
         """One revision of puts (key, value) and deletes (key, None) of distinct keys."""
         revision = self.revision + 1
         events = []
@@ -52,7 +37,7 @@ class FakeStore:
             if value is None:
                 if before is not None:
                     tombstone = KeyValue(key=key).SerializeToString()
-                    events.append(FakeEvent(DELETE, key, tombstone, revision, False))
+                    events.append(Event(EventType.DELETE, key, tombstone, revision, False, 0, None))
                     self.versions[key].append((revision, None))
                 continue
             old = KeyValue.FromString(before) if before is not None else None
@@ -63,7 +48,7 @@ class FakeStore:
                 create_revision=old.create_revision if old else revision,
                 version=old.version + 1 if old else 1,
             ).SerializeToString()
-            events.append(FakeEvent(PUT, key, kv, revision, old is None))
+            events.append(Event(EventType.PUT, key, kv, revision, old is None, 0, None))
             self.versions.setdefault(key, []).append((revision, kv))
         if events:
             self.revision = revision
@@ -77,17 +62,16 @@ class FakeStore:
                 found = kv
         return found
 
-    def range(self, key: bytes, *, revision: int) -> FakeRange:
-        assert self.compact_revision <= revision <= self.revision
-        kv = self.at(key, revision)
-        return FakeRange([] if kv is None else [kv])
+    def previous(self, event: Event) -> bytes | None:
+        before = event.mod_revision - 1
+        return None if before < self.compact_revision else self.at(event.key, before)
 
     def compact(self, revision: int) -> None:
         self.compact_revision = revision
         for main in [main for main in self.events_by_revision if main < revision]:
             del self.events_by_revision[main]
 
-    def events_between(self, start: int, end: int, /) -> Iterator[tuple[int, list[FakeEvent]]]:
+    def events_between(self, start: int, end: int, /) -> Iterator[tuple[int, list[Event]]]:
         assert start >= self.compact_revision
         self.scans += 1
         for revision in sorted(self.events_by_revision):
