@@ -33,6 +33,10 @@ def encode_varint(number: int) -> bytes:
         return bytes((number & 0x7F | 0x80, number >> 7))
     if number < 0x200000:
         return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
+    if number < 0x10000000:
+        return bytes(
+            (number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14 & 0x7F | 0x80, number >> 21)
+        )
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)
@@ -100,15 +104,34 @@ class _Prefixes(dict[int, bytes]):
 _KVS = _Prefixes(b"\x12")  # RangeResponse.kvs = 2
 
 
-def encode_range_body(kvs: Sequence[bytes], count: int, more: bool) -> bytes:
-    """RangeResponse without header from serialized key-values."""
+def encode_range(header: bytes, kvs: Sequence[bytes], count: int, more: bool) -> bytes:
+    """RangeResponse from its header field (or nothing) and serialized key-values, copied once."""
     tail = b"\x18\x01" if more else b""
     if count:
         tail += b"\x20" + encode_varint(count)
-    if not kvs:
-        return tail
     if len(kvs) == 1:
-        kv = kvs[0]
-        return b"%b%b%b" % (_KVS[len(kv)], kv, tail)
+        return encode_single(header, kvs[0], tail)
     parts = chain.from_iterable(zip(map(_KVS.__getitem__, map(len, kvs)), kvs, strict=True))
-    return b"".join(chain(parts, (tail,)))
+    return b"".join((header, *parts, tail))
+
+
+def encode_single(header: bytes, kv: bytes, tail: bytes = b"\x20\x01") -> bytes:
+    """RangeResponse with one key-value, by default the answer to a look-up of one key."""
+    return b"%b%b%b%b" % (header, _KVS[len(kv)], kv, tail)
+
+
+def single_key(data: bytes) -> tuple[bytes, bool] | None:
+    """The key of a RangeRequest that holds nothing but a key and perhaps `serializable`, and whether it does.
+
+    Most reads look like this, and reading their bytes takes a tenth of what it takes to make a message and
+    ask each of its fields. None for every other request, malformed ones included.
+    """
+    size = len(data)
+    if size < 3 or data[0] != 0x0A or not 0 < data[1] < 0x80:
+        return None
+    end = data[1] + 2
+    if size == end:
+        return data[2:], False
+    if size == end + 2 and data[end:] == b"\x38\x01":  # serializable = 7, true
+        return data[2:end], True
+    return None

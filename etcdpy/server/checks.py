@@ -48,9 +48,9 @@ def check_delete(request: rpc_pb2.DeleteRangeRequest) -> None:
 
 def check_txn(request: rpc_pb2.TxnRequest, operations_max: int) -> None:
     """Raise what is wrong with the Txn or anything in it."""
-    _check_operations(request, operations_max)
-    _collect_writes(request.success)
-    _collect_writes(request.failure)
+    if _check_operations(request, operations_max):
+        _collect_writes(request.success)
+        _collect_writes(request.failure)
 
 
 def is_txn_read_only(request: rpc_pb2.TxnRequest) -> bool:
@@ -73,30 +73,38 @@ def is_txn_serializable(request: rpc_pb2.TxnRequest) -> bool:
     )
 
 
-def _check_operations(request: rpc_pb2.TxnRequest, operations_max: int) -> None:
-    widest = max(len(request.compare), len(request.success), len(request.failure))
+def _check_operations(request: rpc_pb2.TxnRequest, operations_max: int) -> bool:
+    """Check everything but duplicates; whether one of the lists writes often enough to hold any."""
+    success, failure = request.success, request.failure
+    widest = max(len(request.compare), len(success), len(failure))
     if widest > operations_max:
         raise TooManyOps
     for compare in request.compare:
         if not compare.key:
             raise EmptyKey
-    for side in (request.success, request.failure):
-        for operation in side:
-            _check_operation(operation, operations_max - widest)
+    may_repeat = False
+    for side in (success, failure):
+        writes = sum([_check_operation(operation, operations_max - widest) for operation in side])
+        may_repeat = may_repeat or writes > 1
+    return may_repeat
 
 
-def _check_operation(operation: rpc_pb2.RequestOp, operations_max: int) -> None:
-    match operation.WhichOneof("request"):
-        case "request_range":
-            check_range(operation.request_range)
-        case "request_put":
-            check_put(operation.request_put)
-        case "request_delete_range":
-            check_delete(operation.request_delete_range)
-        case "request_txn":
-            _check_operations(operation.request_txn, operations_max)
-        case _:
-            raise KeyNotFound
+def _check_operation(operation: rpc_pb2.RequestOp, operations_max: int) -> int:
+    """Check one operation; how many keys it may write, where 2 stands for more than one."""
+    kind = operation.WhichOneof("request")
+    if kind == "request_range":
+        check_range(operation.request_range)
+        return 0
+    if kind == "request_put":
+        check_put(operation.request_put)
+        return 1
+    if kind == "request_delete_range":
+        check_delete(operation.request_delete_range)
+        return 1
+    if kind == "request_txn":
+        _check_operations(operation.request_txn, operations_max)
+        return 2
+    raise KeyNotFound
 
 
 class KeyIntervals:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from etcdpy.lease import LeaseNotFound
-from etcdpy.mvcc import Compacted, FutureRevision
+from etcdpy.mvcc import Compacted
 from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.proto.rpc_pb2 import (
     Compare,
@@ -36,20 +36,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+class Versions(Protocol):
+    """What a compare may look at besides the value."""
+
+    @property
+    def create_revision(self) -> int: ...
+
+    @property
+    def mod_revision(self) -> int: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def lease(self) -> int: ...
+
+
 class TxnReader(Reader, Protocol):
-    """A reader that knows how far its history goes."""
+    """A reader that can tell of a key without reading its value."""
 
-    @property
-    def revision(self) -> int:
-        """Current revision; in a write transaction the next one as soon as something has been written."""
-
-    @property
-    def compact_revision(self) -> int:
-        """Oldest revision that can be read, -1 if nothing was compacted."""
+    def current(self, key: bytes, /) -> Versions | None:
+        """A key as it is now, None if there is none."""
 
 
 class Writer(TxnReader, Protocol):
     """An open write transaction of the store."""
+
+    @property
+    def revision(self) -> int:
+        """The store's revision if the transaction ended now."""
 
     def get(self, key: bytes, /) -> bytes | None:
         """The serialized key-value of a key."""
@@ -78,6 +93,18 @@ class Leases(Protocol):
     def detach(self, lease_id: int, key: bytes, /) -> None:
         """Take a key off a lease."""
 
+
+# Enum members are looked up once here: each costs as much as the comparison that it is for.
+_VERSION, _CREATE, _MOD, _VALUE, _LEASE = (
+    Compare.VERSION,
+    Compare.CREATE,
+    Compare.MOD,
+    Compare.VALUE,
+    Compare.LEASE,
+)
+_EQUAL, _GREATER, _LESS, _NOT_EQUAL = Compare.EQUAL, Compare.GREATER, Compare.LESS, Compare.NOT_EQUAL
+
+_MISSING = KeyValue()
 
 # Most puts ask for nothing back; they all get this one, which nobody may change.
 _PUT_RESPONSE = PutResponse()
@@ -112,7 +139,7 @@ def apply_txn(writer: Writer, leases: Leases, request: TxnRequest) -> TxnRespons
     Raises:
         LeaseNotFound, KeyNotFound, Compacted, FutureRevision: before anything has been written.
     """
-    path = list(_choose_path(writer, request))
+    path = _choose_path(writer, request, [])
     _PathCheck(writer, leases).run(request, iter(path))
     response = TxnResponse()
     _Execution(writer, writer, leases).run(request, iter(path), response)
@@ -121,7 +148,7 @@ def apply_txn(writer: Writer, leases: Leases, request: TxnRequest) -> TxnRespons
 
 def read_txn(reader: TxnReader, request: TxnRequest) -> TxnResponse:
     """Execute a Txn that only reads."""
-    path = list(_choose_path(reader, request))
+    path = _choose_path(reader, request, [])
     _PathCheck(reader, None).run(request, iter(path))
     response = TxnResponse()
     _Execution(reader, None, None).run(request, iter(path), response)
@@ -135,55 +162,56 @@ def _branch(request: TxnRequest, succeeded: bool) -> Iterable[RequestOp]:
 # First pass: compares.
 
 
-def _choose_path(reader: Reader, request: TxnRequest) -> Iterator[bool]:
-    """The outcome of the compares, then those of the nested Txns on the branch taken, depth first."""
-    succeeded = all(_holds(reader, compare) for compare in request.compare)
-    yield succeeded
+def _choose_path(reader: TxnReader, request: TxnRequest, path: list[bool]) -> list[bool]:
+    """Add the outcome of the compares, then those of the nested Txns on the branch taken, depth first."""
+    succeeded = True
+    for compare in request.compare:
+        if not _holds(reader, compare):
+            succeeded = False
+            break
+    path.append(succeeded)
     for operation in _branch(request, succeeded):
-        if operation.WhichOneof("request") == "request_txn":
-            yield from _choose_path(reader, operation.request_txn)
+        if operation.HasField("request_txn"):
+            _choose_path(reader, operation.request_txn, path)
+    return path
 
 
-def _holds(reader: Reader, compare: Compare) -> bool:
-    found = reader.range(compare.key, compare.range_end)
+def _holds(reader: TxnReader, compare: Compare) -> bool:
+    by_value = compare.target == _VALUE
+    if not compare.range_end and not by_value:
+        return _is_so(compare.result, _order_of(compare, reader.current(compare.key) or _MISSING))
+    found = reader.range(compare.key, compare.range_end, keys_only=not by_value)
     if not found.kvs:
         # A missing key has no value that anything could be compared with, not even by "not equal".
-        return compare.target != Compare.VALUE and _compare_kv(compare, KeyValue())
-    return all(_compare_kv(compare, KeyValue.FromString(kv)) for kv in found.kvs)
+        return not by_value and _is_so(compare.result, _order_of(compare, _MISSING))
+    kvs = map(KeyValue.FromString, found.kvs)
+    if by_value:
+        value = compare.value
+        return all(_is_so(compare.result, (kv.value > value) - (kv.value < value)) for kv in kvs)
+    return all(_is_so(compare.result, _order_of(compare, kv)) for kv in kvs)
 
 
-def _compare_kv(compare: Compare, kv: KeyValue) -> bool:
-    order = _order_of(compare, kv)
-    match compare.result:
-        case Compare.EQUAL:
-            return order == 0
-        case Compare.NOT_EQUAL:
-            return order != 0
-        case Compare.GREATER:
-            return order > 0
-        case Compare.LESS:
-            return order < 0
-        case _:
-            return True
+def _is_so(result: int, order: int) -> bool:
+    """Whether a compare wants what was found: below zero, zero or above, as the key lies to the operand."""
+    if result == _EQUAL:
+        return order == 0
+    if result == _NOT_EQUAL:
+        return order != 0
+    if result == _GREATER:
+        return order > 0
+    return order < 0 if result == _LESS else True
 
 
-def _order_of(compare: Compare, kv: KeyValue) -> int:
-    """Negative, zero or positive as the key-value lies below, at or above what it is compared with."""
-    # A union member that does not belong to the target reads as its default, which is what etcd compares
-    # with.
-    match compare.target:
-        case Compare.VALUE:
-            return (kv.value > compare.value) - (kv.value < compare.value)
-        case Compare.VERSION:
-            return kv.version - compare.version
-        case Compare.CREATE:
-            return kv.create_revision - compare.create_revision
-        case Compare.MOD:
-            return kv.mod_revision - compare.mod_revision
-        case Compare.LEASE:
-            return kv.lease - compare.lease
-        case _:
-            return 0
+def _order_of(compare: Compare, versions: Versions) -> int:
+    # A union member that does not belong to the target reads as its default, which is what etcd takes.
+    target = compare.target
+    if target == _MOD:
+        return versions.mod_revision - compare.mod_revision
+    if target == _CREATE:
+        return versions.create_revision - compare.create_revision
+    if target == _VERSION:
+        return versions.version - compare.version
+    return versions.lease - compare.lease if target == _LEASE else 0
 
 
 # Second pass: what would fail.
@@ -218,18 +246,19 @@ class _PathCheck:
             # may come before this put in the same Txn. Finding that out while executing would be too late
             # to fail as a whole.
             deleted = any(start <= request.key for start in self._deleted_from)
-            if deleted or not self._reader.range(request.key, keys_only=True).count:
+            if deleted or self._reader.current(request.key) is None:
                 raise KeyNotFound
         if request.lease and self._leases is not None and self._leases.lookup(request.lease) is None:
             raise LeaseNotFound(request.lease)
 
     def _check_range(self, request: RangeRequest) -> None:
-        if request.revision == 0:
+        revision = request.revision
+        if revision == 0:
             return
-        if request.revision > self._reader.revision:
-            raise FutureRevision
-        if request.revision < self._reader.compact_revision:
-            raise Compacted
+        if revision < -1:
+            raise Compacted(f"revision {revision}")  # etcd compares with -1 as long as nothing is compacted
+        # Reading the count of one key is the store's own check. -1 stands for the first revision of all here.
+        self._reader.range(request.key, revision=max(revision, 1), count_only=True)
 
 
 # Third pass: execution.

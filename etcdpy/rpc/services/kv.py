@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etcdpy.proto.rpc_pb2 import (
@@ -11,7 +12,7 @@ from etcdpy.proto.rpc_pb2 import (
     RangeRequest,
     TxnRequest,
 )
-from etcdpy.rpc.encoding import encode_range_body
+from etcdpy.rpc.encoding import encode_range, encode_single, single_key
 from etcdpy.rpc.errors import FAULTS, Code, RpcError, to_rpc_error
 from etcdpy.rpc.router import Kind, Method, OnLearner
 from etcdpy.rpc.services.base import Service
@@ -51,18 +52,32 @@ class KV(Service):
 
     def range(self, call: Call, data: bytes) -> None:
         """Read keys."""
+        single = single_key(data)
+        if single is not None:
+            key, is_serializable = single
+            if is_serializable:
+                self._read_single(call, key)
+            else:
+                self._member.confirm_read(when_confirmed(call, partial(self._read_single, call, key)))
+            return
         request = RangeRequest.FromString(data)
         check_range(request)
 
         def read() -> None:
             answer = read_range(self._member.state.store, request)
-            body = encode_range_body(answer.kvs, answer.count, answer.more)
-            call.reply(self.header(answer.revision) + body)
+            header = self.header(answer.revision)
+            call.reply(encode_range(header, answer.kvs, answer.count, answer.more))
 
         if request.serializable:
             read()
         else:
             self._member.confirm_read(when_confirmed(call, read))
+
+    def _read_single(self, call: Call, key: bytes) -> None:
+        store = self._member.state.store
+        header = self.header(store.revision)
+        kv = store.get(key)
+        call.reply(header if kv is None else encode_single(header, kv))
 
     def range_stream(self, call: Call, data: bytes) -> None:
         """Read keys in pieces."""

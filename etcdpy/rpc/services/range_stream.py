@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from etcdpy.proto.kv_pb2 import KeyValue
-from etcdpy.rpc.encoding import encode_field, encode_range_body
+from etcdpy.rpc.encoding import encode_field, encode_range
 from etcdpy.rpc.errors import FAULTS, to_rpc_error
 from etcdpy.server.ranges import read_range
 
@@ -49,7 +49,7 @@ class RangeStream:
         request = self._request
         if request.count_only:
             answer = read_range(self._member.state.store, request)
-            body = self._header(answer.revision) + encode_range_body((), answer.count, False)
+            body = encode_range(self._header(answer.revision), (), answer.count, False)
             self._call.send(encode_field(_RANGE_RESPONSE, body))
             self._call.finish()
             return
@@ -85,10 +85,10 @@ class RangeStream:
             self._remaining -= len(answer.kvs)
         last = not answer.more or (limited and self._remaining == 0)
         if last:
-            body = encode_range_body(answer.kvs, self._count, answer.more)
-            body = self._header(self._store_revision) + body
+            header = self._header(self._store_revision)
+            body = encode_range(header, answer.kvs, self._count, answer.more)
         else:
-            body = encode_range_body(answer.kvs, 0, False)
+            body = encode_range(b"", answer.kvs, 0, False)
             request.key = KeyValue.FromString(answer.kvs[-1]).key + b"\0"
             self._resize(len(body))
         self._call.send(encode_field(_RANGE_RESPONSE, body))
