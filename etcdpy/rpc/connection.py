@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from etcdpy.http2 import Limits
     from etcdpy.rpc.deadlines import Deadlines
+    from etcdpy.rpc.grpc import Routes
     from etcdpy.rpc.router import Router
 
 # What the transport may hold before it asks us to wait: two writes of the engine.
@@ -49,6 +50,7 @@ class Port:
         self.connections_max = connections_max
         self.http1 = http1
         self.open: set[Connection] = set()
+        self.routes: Routes = {}
         self.loop = asyncio.get_running_loop()
         self.closing = False
 
@@ -119,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         layer = GrpcLayer(
             port.router,
+            port.routes,
             port.deadlines,
             port.receive_bytes_max,
             _peer_name(self._transport),

@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from etcdpy.rpc.deadlines import Deadlines
     from etcdpy.rpc.router import Method, Router
 
+    Routes = dict[tuple[str, str, tuple[tuple[str, str], ...]], "Route"]
+
 PREFIX_BYTES = 5
 # Longer messages in trailers are cut: some clients limit their header lists to 8 KiB.
 STATUS_MESSAGE_BYTES_MAX = 4096
 _PREPARED_FAILURES_MAX = 512
+# Header blocks remembered by a port, without their timeouts. Strangers may send any number of different ones.
+_ROUTES_MAX = 1024
 
 _RESPONSE: Final = prepare_headers([(":status", "200"), ("content-type", "application/grpc")])
 _OK: Final = prepare_headers([("grpc-status", "0"), ("grpc-message", "")])
@@ -56,11 +60,22 @@ class Route:
 class GrpcLayer:
     """The calls of one connection: `http2.Handler`, and what the calls need of the connection."""
 
-    __slots__ = ("_deadlines", "_now", "_peer", "_receive_bytes_max", "_router", "calls", "engine", "wrote")
+    __slots__ = (
+        "_deadlines",
+        "_now",
+        "_peer",
+        "_receive_bytes_max",
+        "_router",
+        "_routes",
+        "calls",
+        "engine",
+        "wrote",
+    )
 
     def __init__(
         self,
         router: Router,
+        routes: Routes,
         deadlines: Deadlines,
         receive_bytes_max: int,
         peer: str,
@@ -68,6 +83,7 @@ class GrpcLayer:
         wrote: Callable[[], None],
     ) -> None:
         self._router = router
+        self._routes = routes
         self._deadlines = deadlines
         self._receive_bytes_max = receive_bytes_max
         self._peer = peer
@@ -82,7 +98,7 @@ class GrpcLayer:
         """A call begins."""
         route = headers.memo
         if not isinstance(route, Route):
-            route = headers.memo = _route(headers, self._router)
+            route = headers.memo = _route(headers, self._router, self._routes)
         if route.refusal is not None:
             self.engine.send_headers(stream_id, route.refusal, end_stream=True)
             return
@@ -387,26 +403,44 @@ def parse_timeout(text: str) -> float | None:
     return None if match is None else int(match[1]) * _TIMEOUT_UNITS[match[2]]
 
 
-def _route(headers: RequestHeaders, router: Router) -> Route:
-    """Read a header block once."""
+def _route(headers: RequestHeaders, router: Router, routes: Routes) -> Route:
+    """Read a header block. Clients put the time that is left into it, so that each block differs from
+    the last by that alone.
+    """
+    fields = headers.fields
+    text = None
+    for position, (name, value) in enumerate(fields):
+        if name == "grpc-timeout":
+            text = value
+            fields = fields[:position] + fields[position + 1 :]
+            break
+    key = (headers.method, headers.path, fields)
+    route = routes.get(key)
+    if route is None:
+        route = _read_route(headers, fields, router)
+        if len(routes) < _ROUTES_MAX:
+            routes[key] = route
+    if text is None or route.refusal is not None:
+        return route
+    timeout_s = parse_timeout(text)
+    if timeout_s is None:
+        return Route(None, route.metadata, None, False, _refusal(400))
+    return Route(route.method, route.metadata, timeout_s, route.gzip)
+
+
+def _read_route(headers: RequestHeaders, fields: tuple[tuple[str, str], ...], router: Router) -> Route:
     metadata: dict[str, str] = {}
-    for name, value in headers.fields:
+    for name, value in fields:
         if name not in metadata and not name.endswith("-bin"):
             metadata[name] = value if value.isascii() else _utf8(value)
-    content_type = metadata.get("content-type", "").lower()
     if headers.method != "POST":
         return Route(None, metadata, None, False, _refusal(405))
+    content_type = metadata.get("content-type", "").lower()
     if content_type != "application/grpc" and not content_type.startswith(
         ("application/grpc+", "application/grpc;")
     ):
         return Route(None, metadata, None, False, _refusal(415))
-    timeout_s = None
-    text = metadata.get("grpc-timeout")
-    if text is not None:
-        timeout_s = parse_timeout(text)
-        if timeout_s is None:
-            return Route(None, metadata, None, False, _refusal(400))
-    return Route(router.method(headers.path), metadata, timeout_s, metadata.get("grpc-encoding") == "gzip")
+    return Route(router.method(headers.path), metadata, None, metadata.get("grpc-encoding") == "gzip")
 
 
 def _utf8(value: str) -> str:

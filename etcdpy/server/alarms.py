@@ -28,6 +28,9 @@ class Alarms:
             alarm = AlarmMember.FromString(key)
             self._set.add((alarm.alarm, alarm.memberID))
 
+    def __len__(self) -> int:
+        return len(self._set)
+
     def activate(self, member_id: int, alarm: AlarmType) -> AlarmMember:
         """Set an alarm; setting it twice is the same as once."""
         entry = AlarmMember(memberID=member_id, alarm=alarm)

@@ -79,6 +79,8 @@ class Applier:
         return Result(response, None, self._store.revision)
 
     def _check_alarms(self, kind: str, request: Any) -> None:
+        if not self._alarms:
+            return
         if kind in _STOPPED_BY_CORRUPT and self._alarms.is_active(CORRUPT):
             raise Corrupt
         if kind in _STOPPED_BY_NOSPACE and self._alarms.is_active(NOSPACE) and request_cost(request) > 0:

@@ -84,10 +84,13 @@ class Driver:
                 self._held = ready.messages
             if job is not None:
                 self._saving = ready
-                self._disk.submit(job, self._saved)
-            self._member.apply(ready)
-            if job is None:
-                self._member.advance(ready)
+                if self._disk.submit(job, self._saved):
+                    self._saving = None
+                    self._transport.send(self._held)
+            if ready.snapshot is None:
+                self._member.apply(ready)
+            if self._saving is None:
+                self._finish(ready)
 
     def _saved(self, failure: Exception | None) -> None:
         ready, self._saving = self._saving, None
@@ -97,5 +100,11 @@ class Driver:
             self._member.disk_failed(failure)
             return
         self._transport.send(self._held)
-        self._member.advance(ready)
+        self._finish(ready)
         self._turn()
+
+    def _finish(self, ready: Ready) -> None:
+        if ready.snapshot is not None:
+            # The state may only be replaced once the log says so too.
+            self._member.apply(ready)
+        self._member.advance(ready)

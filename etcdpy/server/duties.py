@@ -57,6 +57,7 @@ class Duties:
         self._compactor = Compactor(
             member.config.auto_compaction_mode, member.config.compaction_retention, member.log
         )
+        member.state.hub.on_unsynced = self._catch_up_soon
         self.on_published: Callable[[], None] = lambda: None
         self.published = False
         if member.state.store.compaction_pending:
@@ -71,8 +72,9 @@ class Duties:
             self._expire_leases(now)
             self._auto_compact(now)
         if state.hub.has_unsynced:
-            state.hub.catch_up()
+            self._catch_up()
         state.hub.tick(now)
+        state.quota.refresh()
         self._maybe_flush(now)
 
     def applied(self) -> None:
@@ -84,6 +86,14 @@ class Duties:
             self._snapshot()
         if member.state.store.compaction_pending and not self._compacting:
             self._run_compaction()
+
+    def _catch_up_soon(self) -> None:
+        self._timer.call_later(0, self._catch_up)
+
+    def _catch_up(self) -> None:
+        """One pass over the watchers that are behind; another one right after other work, while there is more."""
+        if self._member.state.hub.catch_up():
+            self._catch_up_soon()
 
     # Publishing.
 
@@ -138,13 +148,9 @@ class Duties:
         if now < self._lease_scan_at:
             return
         self._lease_scan_at = now + LEASE_SCAN_S
-        self._revoke_more(now)
-
-    def _revoke_more(self, now: float) -> None:
-        for lease_id in self._member.state.lessor.expired(now):
-            if len(self._revoking) >= REVOKES_MAX:
-                break
-            if lease_id not in self._revoking:
+        free = REVOKES_MAX - len(self._revoking)
+        if free > 0:
+            for lease_id in self._member.state.lessor.expired(now, free):
                 self._revoke(lease_id)
 
     def _revoke(self, lease_id: int) -> None:
@@ -152,6 +158,8 @@ class Duties:
 
         def revoked(result: Result) -> None:
             self._revoking.discard(lease_id)
+            # More may have expired than may be under way at once.
+            self._lease_scan_at = 0.0
 
         self._member.propose_own("lease_revoke", pb.LeaseRevokeRequest(ID=lease_id), revoked)
 

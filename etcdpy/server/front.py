@@ -14,7 +14,7 @@ from etcdpy.lease import LeaseError, LeaseExpired, NotPrimary
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.server.alarms import NOSPACE
-from etcdpy.server.errors import BadLeaderTransferee, NotLeader, NotSupported
+from etcdpy.server.errors import BadLeaderTransferee, LeaderChanged, NotLeader, NotSupported
 from etcdpy.server.results import Result
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Front:
         self.cluster_id = member.cluster_id
         self.member_id = member.member_id
         self.request_ids: RequestIds = member.request_ids
+        self._judged_version: Version | None = None
+        self._is_capable = True
         self.propose = member.propose
         self.confirm_read = member.confirm_read
 
@@ -74,7 +76,11 @@ class Front:
     @property
     def is_capable(self) -> bool:
         """Whether this release can serve clients at the present cluster version."""
-        return not is_too_old(Version.parse(ETCD_VERSION), self.state.membership.cluster_version)
+        version = self._member.state.membership.cluster_version
+        if version is not self._judged_version:
+            self._judged_version = version
+            self._is_capable = not is_too_old(Version.parse(ETCD_VERSION), version)
+        return self._is_capable
 
     @property
     def state(self) -> State:
@@ -135,6 +141,11 @@ class Front:
             self._forwarding.renew_lease(lease_id, done)
             return
         lessor = member.state.lessor
+        lease = lessor.lookup(lease_id)
+        if lease is not None and lease.remaining_ttl:
+            # The checkpoint is in the log and would shorten the lease again under the next leader.
+            reset = pb.LeaseCheckpoint(ID=lease_id, remaining_TTL=0)
+            member.propose_own("lease_checkpoint", pb.LeaseCheckpointRequest(checkpoints=[reset]))
         try:
             ttl = lessor.renew(lease_id, member.clock())
         except LeaseExpired:
@@ -157,9 +168,12 @@ class Front:
         if lease is None:
             done(Result(pb.LeaseTimeToLiveResponse(ID=request.ID, TTL=-1), revision=revision))
             return
-        response = pb.LeaseTimeToLiveResponse(
-            ID=lease.id, TTL=lessor.time_to_live(lease.id, member.clock()), grantedTTL=lease.ttl
-        )
+        try:
+            remaining = lessor.time_to_live(lease.id, member.clock())
+        except NotPrimary:
+            done(Result(error=LeaderChanged()))
+            return
+        response = pb.LeaseTimeToLiveResponse(ID=lease.id, TTL=remaining, grantedTTL=lease.ttl)
         if request.keys:
             response.keys.extend(lessor.keys(lease.id))
         done(Result(response, revision=revision))
@@ -174,8 +188,10 @@ class Front:
         """All of Status but the header."""
         member, state = self._member, self._member.state
         errors = [] if member.leader_id else ["etcdserver: no leader"]
-        for alarm in state.alarms.list():
-            errors.append(f"memberID:{alarm.memberID} alarm:{pb.AlarmType.Name(alarm.alarm)} ")
+        errors += [
+            f"memberID:{alarm.memberID} alarm:{pb.AlarmType.Name(alarm.alarm)} "
+            for alarm in state.alarms.list()
+        ]
         response = pb.StatusResponse(
             version=ETCD_VERSION,
             dbSize=state.backend.size_bytes,
@@ -200,7 +216,7 @@ class Front:
 
     def defragment(self, done: Done) -> None:
         """Give unused space back to the file system."""
-        self._member.state.backend.defragment(lambda error: done(Result(pb.DefragmentResponse(), error)))
+        done(Result(error=NotSupported("defragment")))
 
     def authenticate(self, request: pb.AuthenticateRequest, done: Done) -> None:
         """Check a password and make a token."""

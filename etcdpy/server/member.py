@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from etcdpy.cluster.members import MalformedMember
 from etcdpy.cluster.membership import MembershipError
 from etcdpy.proto.rpc_pb2 import CompactionRequest
 from etcdpy.raft import codec as raft_codec
@@ -105,6 +106,9 @@ class Member:
         self._inbox: list[bytes] = []
         self._stopped = False
         self._alone = node.is_alone
+        self.is_learner = False
+        """Whether this member only listens."""
+        self._look_at_configuration()
         self._conf_waits: dict[int, Done] = {}
         self._conf_inbox: list[ConfChange] = []
         self._transfers: list[tuple[int, float, Callable[[Exception | None], None]]] = []
@@ -137,11 +141,6 @@ class Member:
     def is_leader(self) -> bool:
         """Whether this member leads its term."""
         return self.node.role is Role.LEADER
-
-    @property
-    def is_learner(self) -> bool:
-        """Whether this member only listens."""
-        return self.member_id in self.node.conf_state.learners
 
     # Requests.
 
@@ -307,13 +306,13 @@ class Member:
             for entry in ready.committed_entries:
                 self._apply_entry(entry)
             self.state.backend.set_consistent(self.applied_index, self.applied_term)
-            if self.duties is not None:
-                self.duties.applied()
         self._reads.release(self.applied_index)
 
     def advance(self, ready: Ready) -> None:
         """The batch has been saved, sent and applied."""
         self.node.advance(ready)
+        if ready.committed_entries and self.duties is not None:
+            self.duties.applied()
 
     def disk_failed(self, error: Exception) -> None:
         """The log cannot be written any more: nothing that follows may be acknowledged."""
@@ -366,15 +365,19 @@ class Member:
         if not covered:
             try:
                 self.state.membership.apply(change)
-            except MembershipError as refusal:
+            except (MembershipError, MalformedMember) as refusal:
                 error = refusal
                 change = replace(change, node_id=0)  # etcd's way to make raft take no notice
         self.node.apply_conf_change(change)
-        self._alone = self.node.is_alone
+        self._look_at_configuration()
         if not covered:
             self.on_membership_change()
         if wait is not None:
             wait(Result(error=error))
+
+    def _look_at_configuration(self) -> None:
+        self._alone = self.node.is_alone
+        self.is_learner = self.member_id in self.node.conf_state.learners
 
     # Leadership.
 

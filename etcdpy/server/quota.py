@@ -19,18 +19,26 @@ QUOTA_BYTES_DEFAULT = 2 * 1024**3
 
 
 class Quota:
-    """`limit_bytes` 0 is etcd's default of 2 GiB, negative is no quota."""
+    """`limit_bytes` 0 is etcd's default of 2 GiB, negative is no quota.
+
+    The backend's size is looked up by `refresh`, a few times a second, and not for each request.
+    """
 
     def __init__(self, limit_bytes: int, size_bytes: Callable[[], int]) -> None:
         self.limit_bytes = QUOTA_BYTES_DEFAULT if limit_bytes == 0 else max(limit_bytes, 0)
         self._size_bytes = size_bytes
+        self._size = size_bytes()
+
+    def refresh(self) -> None:
+        """Look at the backend's size again."""
+        self._size = self._size_bytes()
 
     def available(self, request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> bool:
         """Whether the request fits; a request that writes nothing always does."""
         if self.limit_bytes == 0:
             return True
         cost = request_cost(request)
-        return cost == 0 or self._size_bytes() + cost < self.limit_bytes
+        return cost == 0 or self._size + cost < self.limit_bytes
 
 
 def request_cost(request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> int:

@@ -32,6 +32,26 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+class _IdVarint:
+    """Varints of ids that count up: all but the lowest 14 bits stay the same for thousands of them."""
+
+    __slots__ = ("_high", "_tail")
+
+    def __init__(self) -> None:
+        self._high = -1
+        self._tail = b""
+
+    def encode(self, request_id: int) -> bytes:
+        high = request_id >> 14
+        if not high:
+            return _varint(request_id)
+        if high != self._high:
+            self._high = high
+            self._tail = _varint(high)
+        return bytes((request_id & 0x7F | 0x80, request_id >> 7 & 0x7F | 0x80)) + self._tail
+
+
+_id_varint = _IdVarint().encode
 _TAGS = {kind: _varint(number << 3 | _LENGTH_DELIMITED) for kind, number in _FIELDS.items()}
 _BEFORE_HEADER = {kind for kind, number in _FIELDS.items() if number < _HEADER_FIELD}
 _HEADER_TAG = _varint(_HEADER_FIELD << 3 | _LENGTH_DELIMITED)
@@ -49,7 +69,7 @@ def encode_request(
             ID=request_id, username=username, auth_revision=auth_revision
         ).SerializeToString()
     else:
-        header = b"\x08" + _varint(request_id)
+        header = b"\x08" + _id_varint(request_id)
     size = len(data)
     length = _ONE_BYTE[size] if size < 128 else _varint(size)
     if kind in _BEFORE_HEADER:

@@ -28,3 +28,12 @@ def test_what_would_reach_the_limit_is_refused_and_reads_never_are() -> None:
 def test_zero_is_the_default_and_negative_is_none() -> None:
     assert Quota(0, lambda: 0).limit_bytes == QUOTA_BYTES_DEFAULT
     assert Quota(-1, lambda: 10**15).available(pb.PutRequest(key=b"k"))
+
+
+def test_the_size_is_looked_up_again_on_refresh() -> None:
+    sizes = [0]
+    quota = Quota(1000, lambda: sizes[0])
+    sizes[0] = 5000
+    assert quota.available(pb.PutRequest(key=b"k"))
+    quota.refresh()
+    assert not quota.available(pb.PutRequest(key=b"k"))
