@@ -12,6 +12,7 @@ etcd 3.5's.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from etcdpy.wal.errors import LogExists, LogFailed
@@ -21,7 +22,7 @@ from etcdpy.wal.recovery import Recovered, Recovery, SegmentScan, SnapshotMark, 
 from etcdpy.wal.segment import SegmentName, list_segments, open_locked, prepare_segment, select_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Log", "SEGMENT_BYTES", "SEGMENTS_MAX", "exists", "snapshot_marks"]
@@ -141,10 +142,8 @@ class Log:
         """Bring to disk what was appended without `sync`."""
         if not self._unsynced:
             return
-        try:
+        with self._final_errors():
             self._files.fdatasync(self._held[-1][1])
-        except OSError as error:
-            raise self._fail(error) from error
         self._unsynced = False
 
     def release_to(self, index: int) -> None:
@@ -165,8 +164,6 @@ class Log:
                 self._files.close(descriptor)
             self._held.clear()
 
-    # Opening
-
     def _create_first(self) -> None:
         files, name = self._files, SegmentName(0, 0)
         staging = self.directory.with_name(self.directory.name + ".tmp")
@@ -181,10 +178,11 @@ class Log:
                 raise LogExists(self.directory)
             head = self._encode_head(0)
             mark, self._crc = encode_record(RecordKind.SNAPSHOT, SnapshotMark().encode(), self._crc)
-            prepare_segment(files, descriptor, head + mark, self._segment_bytes)
-            files.sync_directory(staging)
-            files.rename(staging, self.directory)
-            files.sync_directory(self.directory.parent)
+            with self._final_errors():
+                prepare_segment(files, descriptor, head + mark, self._segment_bytes)
+                files.sync_directory(staging)
+                files.rename(staging, self.directory)
+                files.sync_directory(self.directory.parent)
         except BaseException:
             self.close()
             raise
@@ -209,9 +207,10 @@ class Log:
         self._offset, self._crc = scan.offset, crc
         self._metadata, self._hard_state = recovered.metadata, recovery.hard_state_bytes
         self._last_index = recovery.last_index
-        if scan.torn:
-            recovered.repaired = self._put_aside(scan.path)
-        self._make_room()
+        with self._final_errors():
+            if scan.torn:
+                recovered.repaired = self._put_aside(scan.path)
+            self._make_room()
         return recovered
 
     def _put_aside(self, path: Path) -> Path:
@@ -237,17 +236,13 @@ class Log:
             if name.endswith(".tmp"):
                 self._files.remove(self.directory / name)
 
-    # Writing
-
     def _begin_write(self) -> None:
         assert self._held, f"{self.directory} is closed"
         if self._failure is not None:
             raise self._fail(self._failure)
         if self._offset >= self._segment_bytes:
-            try:
+            with self._final_errors():
                 self._cut()
-            except OSError as error:
-                raise self._fail(error) from error
 
     def _write(self, data: bytes, crc: int) -> None:
         descriptor = self._held[-1][1]
@@ -269,6 +264,13 @@ class Log:
             self._files.truncate(descriptor, self._offset)
         except OSError:
             pass
+
+    @contextmanager
+    def _final_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._fail(error) from error
 
     def _fail(self, error: OSError) -> LogFailed:
         self._failure = error

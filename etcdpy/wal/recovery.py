@@ -162,8 +162,9 @@ class Recovery:
             entry = raft_pb2.Entry.FromString(body)
         except DecodeError as error:
             raise self._corrupt(f"no raft entry: {error}") from error
-        if entry.Term > _TERM_MAX:
-            raise self._corrupt(f"an entry of term {entry.Term}")
+        # What a damaged kind would make of a hard state: it has the fields of an entry, with other meanings.
+        if not entry.HasField("Type") or not entry.Index or entry.Term > _TERM_MAX:
+            raise self._corrupt(f"no raft entry: index {entry.Index}, term {entry.Term}")
         if entry.Type == raft_pb2.EntryConfChange and not entry.Data:
             raise self._corrupt("a configuration change that changes nothing")
         position = entry.Index - self._mark.index - 1
@@ -172,10 +173,9 @@ class Recovery:
         entries = self.entries
         if position > len(entries):
             raise MissingEntries(self._path, f"entry {entry.Index} follows {self.last_index}")
-        if position and entry.Term < entries[position - 1].Term:
-            raise self._corrupt(
-                f"term {entry.Term} at index {entry.Index} follows {entries[position - 1].Term}"
-            )
+        term_before = entries[position - 1].Term if position else 0
+        if entry.Term < term_before:
+            raise self._corrupt(f"term {entry.Term} at index {entry.Index} follows {term_before}")
         # A new leader overwrites what the old one could not commit: whatever lies from here on is void.
         del entries[position:]
         entries.append(entry)
@@ -185,9 +185,6 @@ class Recovery:
             state = raft_pb2.HardState.FromString(body)
         except DecodeError as error:
             raise self._corrupt(f"no hard state: {error}") from error
-        state.DiscardUnknownFields()
-        if state.ByteSize() != len(body):
-            raise self._corrupt("the hard state has fields that it cannot have")
         old_term = 0 if self.hard_state is None else self.hard_state.term
         entry_term = self.entries[-1].Term if self.entries else 0
         if not max(old_term, entry_term) <= state.term <= _TERM_MAX:

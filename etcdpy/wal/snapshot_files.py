@@ -2,8 +2,8 @@
 
 A file is written under a name beginning with `tmp`, synced and renamed, so a `.snap` is whole unless the disk
 damaged it. The log must name a snapshot before it counts: write the file first, then the mark. A damaged file
-is renamed to `*.broken` and the next older one serves; the log still reaches back that far, because segments
-are released late.
+is renamed to `*.broken` and the next older one serves, if the log still has the segments that reach back to
+it.
 """
 
 from __future__ import annotations

@@ -80,6 +80,23 @@ def test_a_log_is_not_created_over_another(tmp_path: Path) -> None:
         Log.create(tmp_path / "wal", b"who")
 
 
+def test_of_two_makers_one_wins(tmp_path: Path) -> None:
+    """Between our look at the directory and our lock, another process makes the log and is done."""
+
+    class Racing(RealFiles):
+        raced = False
+
+        def lock(self, descriptor: int) -> bool:
+            if not self.raced:
+                self.raced = True
+                Log.create(tmp_path / "wal", b"the other").close()
+            return super().lock(descriptor)
+
+    with pytest.raises(LogExists):
+        Log.create(tmp_path / "wal", b"us", files=Racing())
+    assert reopen(tmp_path / "wal").metadata == b"the other"
+
+
 def test_a_half_made_log_is_no_log_and_no_obstacle(tmp_path: Path) -> None:
     staging = tmp_path / "wal.tmp"
     staging.mkdir()
