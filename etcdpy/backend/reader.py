@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 # should stay in C.
 PIECE_ROWS_MIN: Final = 64
 PIECE_ROWS_MAX: Final = 4096
+# A scan of values reads its last piece twice, so its pieces stay smaller.
+VALUES_MAX: Final = 512
+
+# Appended to a key, it makes the next key that there can be.
+AFTER: Final = b"\x00"
 
 _row_key = itemgetter(0)
 
@@ -82,6 +87,34 @@ class Reader:
                 if rows:
                     yield rows
                 size = min(size * 4, PIECE_ROWS_MAX)
+
+    def value_pieces(
+        self, bucket: int, start: bytes, end: bytes | None, first_rows: int = 0
+    ) -> Iterator[list[bytes]]:
+        """Only the values of [start, end), in lists."""
+        if self.has_long_keys:
+            for rows in self.pieces(bucket, start, end, first_rows):
+                yield [value for _, value in rows]
+            return
+        with self._txn.cursor(self._dbs[bucket]) as cursor:
+            low = first_row(start)
+            if not (cursor.set_range(low) if low else cursor.first()):
+                return
+            high = None if end is None else rows_end(end)
+            iterator = cursor.iternext(keys=False)
+            size = min(first_rows, VALUES_MAX) or PIECE_ROWS_MIN
+            position = start
+            while True:
+                values: list[bytes] = list(islice(iterator, size))
+                last = cursor.key()
+                if len(values) < size or (high is not None and last >= high):
+                    # The end lies inside this piece: where, only the keys can tell.
+                    break
+                yield values
+                position = last + AFTER
+                size = VALUES_MAX
+        for rows in self.pieces(bucket, position, end, size):
+            yield [value for _, value in rows]
 
     def items(self, bucket: int, start: bytes = b"", end: bytes | None = None) -> Iterator[Row]:
         for rows in self.pieces(bucket, start, end):

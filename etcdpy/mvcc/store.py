@@ -13,13 +13,13 @@ from typing import Final
 
 from etcdpy.backend import Backend, Bucket
 from etcdpy.mvcc.compaction import Compactor
-from etcdpy.mvcc.errors import Compacted, CorruptStore, FutureRevision
+from etcdpy.mvcc.errors import Compacted, FutureRevision
 from etcdpy.mvcc.event import Event
 from etcdpy.mvcc.hash import HashKV, HashKVJob, hash_all
 from etcdpy.mvcc.history import PastEvent, events_between
 from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, KeyMeta, Rows, attachments, decode_meta
-from etcdpy.mvcc.ranges import RangeResult, live_rows, range_result
-from etcdpy.mvcc.revision import REVISION_BYTES, main_of
+from etcdpy.mvcc.ranges import RangeResult, Values, live_entries, live_rows, without_values
+from etcdpy.mvcc.revision import main_of
 from etcdpy.mvcc.txn import WriteTxn
 
 _KEY: Final = Bucket.KEY.value
@@ -35,6 +35,7 @@ class Store:
         self.compact_revision = self._compactor.revision
         last = backend.last(_KEY)
         self.revision = max(1, self.compact_revision, 0 if last is None else main_of(last[0]))
+        self._values = Values(backend)
         self._txn: WriteTxn | None = None
 
     # ---- reads
@@ -49,10 +50,7 @@ class Store:
         entry = self.backend.get(_INDEX, key)
         if entry is None or len(entry) == TOMBSTONE_BYTES:
             return None
-        data = self.backend.get(_KEY, entry[:REVISION_BYTES])
-        if data is None:
-            raise CorruptStore(f"no record at revision {main_of(entry)}")
-        return data
+        return self._values.read(entry)
 
     def range(
         self,
@@ -80,8 +78,16 @@ class Store:
         if not range_end and not (at or count_only or keys_only or metas):
             data = self.get(key)
             return RangeResult([], 0, current) if data is None else RangeResult([data], 1, current)
-        rows, count = live_rows(self.backend, key, range_end, at, limit, count_only)
-        return range_result(self.backend, rows, count, current, keys_only=keys_only, metas=metas)
+        if keys_only and not count_only:
+            rows, count = live_rows(self.backend, key, range_end, at, limit)
+            entries = [entry for _, entry in rows]
+            result = RangeResult(without_values(rows), count, current)
+        else:
+            entries, count = live_entries(self.backend, key, range_end, at, limit, count_only=count_only)
+            result = RangeResult(self._values.read_many(entries), count, current)
+        if metas:
+            result.metas = list(map(decode_meta, entries))
+        return result
 
     def check_revision(self, revision: int) -> None:
         if revision > self.revision:
@@ -93,8 +99,8 @@ class Store:
         """The KeyValue of a key at an older revision; none as well when that is compacted or not reached."""
         if not max(self.compact_revision, 1) <= revision <= self.revision:
             return None
-        rows, _ = live_rows(self.backend, key, b"", revision, 0)
-        return self.backend.get(_KEY, rows[0][1][:REVISION_BYTES]) if rows else None
+        entries, _ = live_entries(self.backend, key, b"", revision, 0)
+        return self._values.read(entries[0]) if entries else None
 
     def previous(self, event: Event) -> bytes | None:
         """The KeyValue that a key had before an event, unless there was none or it is compacted."""
