@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from etcdpy.lease import LeaseNotFound
-from etcdpy.mvcc import Compacted
+from etcdpy.mvcc import Compacted, FutureRevision
 from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.proto.rpc_pb2 import (
     Compare,
@@ -53,7 +53,15 @@ class Versions(Protocol):
 
 
 class TxnReader(Reader, Protocol):
-    """A reader that can tell of a key without reading its value."""
+    """A reader that knows how far its history goes and can tell of a key without reading its value."""
+
+    @property
+    def revision(self) -> int:
+        """The store's revision; in a write transaction, what it would be if that ended now."""
+
+    @property
+    def compact_revision(self) -> int:
+        """Oldest revision that can be read, -1 if nothing was compacted."""
 
     def current(self, key: bytes, /) -> Versions | None:
         """A key as it is now, None if there is none."""
@@ -61,10 +69,6 @@ class TxnReader(Reader, Protocol):
 
 class Writer(TxnReader, Protocol):
     """An open write transaction of the store."""
-
-    @property
-    def revision(self) -> int:
-        """The store's revision if the transaction ended now."""
 
     def get(self, key: bytes, /) -> bytes | None:
         """The serialized key-value of a key."""
@@ -218,25 +222,36 @@ def _order_of(compare: Compare, versions: Versions) -> int:
 
 
 class _PathCheck:
-    """Looks for whatever could fail on the chosen path while the state is still untouched."""
+    """Looks for whatever could fail on the chosen path while the state is still untouched.
+
+    All puts of the path come before all its ranges, nested ones too: of two faults a client sees the first.
+    """
 
     def __init__(self, reader: TxnReader, leases: Leases | None) -> None:
         self._reader = reader
         self._leases = leases
         self._deleted_from: list[bytes] = []
+        self._revisions: list[int] = []
 
     def run(self, request: TxnRequest, path: Iterator[bool]) -> None:
+        """Raise the first fault."""
+        self._check_puts(request, path)
+        for revision in self._revisions:
+            self._check_revision(revision)
+
+    def _check_puts(self, request: TxnRequest, path: Iterator[bool]) -> None:
         for operation in _branch(request, next(path)):
             match operation.WhichOneof("request"):
                 case "request_put":
                     self._check_put(operation.request_put)
                 case "request_range":
-                    self._check_range(operation.request_range)
+                    if operation.request_range.revision:
+                        self._revisions.append(operation.request_range.revision)
                 case "request_delete_range":
                     if operation.request_delete_range.range_end == b"\0":
                         self._deleted_from.append(operation.request_delete_range.key)
                 case "request_txn":
-                    self.run(operation.request_txn, path)
+                    self._check_puts(operation.request_txn, path)
                 case _:
                     raise AssertionError("an empty operation passed check_txn")
 
@@ -251,14 +266,12 @@ class _PathCheck:
         if request.lease and self._leases is not None and self._leases.lookup(request.lease) is None:
             raise LeaseNotFound(request.lease)
 
-    def _check_range(self, request: RangeRequest) -> None:
-        revision = request.revision
-        if revision == 0:
-            return
-        if revision < -1:
-            raise Compacted(f"revision {revision}")  # etcd compares with -1 as long as nothing is compacted
-        # Reading the count of one key is the store's own check. -1 stands for the first revision of all here.
-        self._reader.range(request.key, revision=max(revision, 1), count_only=True)
+    def _check_revision(self, revision: int) -> None:
+        if revision > self._reader.revision:
+            raise FutureRevision(f"revision {revision} is ahead of {self._reader.revision}")
+        # -1 while nothing is compacted, so that a range of revision -1 passes here until something is.
+        if revision < self._reader.compact_revision:
+            raise Compacted(f"revision {revision} is before {self._reader.compact_revision}")
 
 
 # Third pass: execution.

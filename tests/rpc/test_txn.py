@@ -307,6 +307,8 @@ class TestTxn:
             (get(b"n", revision=2), Compacted),
             (get(b"n", revision=-2), Compacted),
             (nested(put(b"n", lease=9)), LeaseNotFound),
+            # All puts are looked at before any range.
+            (nested(get(b"n", revision=99), put(b"n", lease=9)), LeaseNotFound),
         ],
     )
     def test_a_part_that_must_fail_fails_the_whole(
@@ -319,6 +321,13 @@ class TestTxn:
             bench.txn(put(b"first"), operation)
         assert bench.get(b"first") is None
         assert bench.store.revision == 4
+
+    def test_a_range_of_revision_minus_one_passes_until_something_is_compacted(self, bench: Bench) -> None:
+        bench.put(b"a")
+        assert bench.txn(put(b"b"), get(b"a", revision=-1)).responses[1].response_range.count == 1
+        bench.store.compact(0)
+        with pytest.raises(Compacted):
+            bench.txn(put(b"c"), get(b"a", revision=-1))
 
     def test_what_is_not_on_the_path_is_not_checked(self, bench: Bench) -> None:
         response = bench.txn(put(b"a"), failure=[put(b"n", lease=9), get(b"n", revision=99)])

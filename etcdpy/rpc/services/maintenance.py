@@ -67,7 +67,9 @@ class Maintenance(Service):
     def hash_kv(self, call: Call, data: bytes) -> None:
         """Hash of the keys up to a revision."""
         store = self._member.state.store
-        digest, compact_revision, hash_revision = store.hash_kv(HashKVRequest.FromString(data).revision)
+        # 0 means now; the store may remember a hash of revision 0 itself from a compaction.
+        revision = HashKVRequest.FromString(data).revision or store.revision
+        digest, compact_revision, hash_revision = store.hash_kv(revision)
         response = HashKVResponse(hash=digest, compact_revision=compact_revision, hash_revision=hash_revision)
         self.respond(call, response, store.revision)
 

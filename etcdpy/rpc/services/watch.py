@@ -104,8 +104,7 @@ class WatchStream:
             return
         watch_id = request.watch_id or self._free_id()
         try:
-            # An empty range is found before a duplicate id, so the id of a refused watch may be a used one.
-            is_duplicate = watch_id in self._watchers
+            # Of two faults etcd finds the empty range first, and a watch refused for it takes no id.
             watcher = self._hub.watch(
                 request.key,
                 request.range_end,
@@ -120,18 +119,19 @@ class WatchStream:
         except EmptyWatchRange:
             self._refuse(EMPTY_RANGE)
             return
-        if is_duplicate:
+        if watch_id in self._watchers:
             self._hub.cancel(watcher)
             self._refuse(DUPLICATE_ID)
             return
+        if not request.watch_id:
+            self._next_id = watch_id + 1
         self._watchers[watch_id] = watcher
         self._send(WatchResponse(watch_id=watch_id, created=True), self._hub.revision)
 
     def _free_id(self) -> int:
-        while self._next_id in self._watchers:
-            self._next_id += 1
         free = self._next_id
-        self._next_id += 1
+        while free in self._watchers:
+            free += 1
         return free
 
     def _refuse(self, reason: str) -> None:
