@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+SYSTEM_PATH = "/usr/bin:/usr/local/bin:/bin"
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,33 @@ def wheel_program(name: str) -> str:
 def etcdctl_programs() -> dict[str, str]:
     """Every etcdctl we may drive, by family: `3.5` always, `3.4` where Debian's package is installed."""
     programs = {"3.5": wheel_program("etcdctl")}
-    system = shutil.which("etcdctl", path="/usr/bin:/usr/local/bin:/bin")
+    system = shutil.which("etcdctl", path=SYSTEM_PATH)
     if system is not None and "etcdctl version: 3.4." in version_text(system):
         programs["3.4"] = system
     return programs
 
 
-def version_text(program: str) -> str:
-    done = subprocess.run([program, "version"], capture_output=True, text=True, timeout=30, check=False)
+def durable_etcd_kind() -> Kind | None:
+    """A system etcd that keeps what it acknowledged, if there is one.
+
+    Until 3.4.21 and 3.5.5 the server of a single-member cluster answers a write before its log is written,
+    so our own reference, 3.5.1, loses acknowledged writes when it is killed.
+    """
+    program = shutil.which("etcd", path=SYSTEM_PATH)
+    found = (
+        re.search(r"etcd Version: (\d+)\.(\d+)\.(\d+)", version_text(program, "--version"))
+        if program
+        else None
+    )
+    if program is None or found is None:
+        return None
+    version = tuple(int(number) for number in found.groups())
+    durable = version >= (3, 5, 5) or (3, 4, 21) <= version < (3, 5, 0)
+    return Kind(f"etcd-{'.'.join(found.groups())}", (program,)) if durable else None
+
+
+def version_text(program: str, argument: str = "version") -> str:
+    done = subprocess.run([program, argument], capture_output=True, text=True, timeout=30, check=False)
     return done.stdout
 
 
