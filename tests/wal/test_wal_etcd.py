@@ -60,34 +60,63 @@ def test_what_etcd_wrote_is_read(reference: Kind, tmp_path: Path) -> None:
     assert rest.entries == recovered.entries[marks[-1].index :]
 
 
+def put_entry(index: int, term: int, key: bytes, value: bytes) -> tuple[int, bytes]:
+    request = raft_internal_pb2.InternalRaftRequest()
+    request.header.ID = index
+    request.put.key, request.put.value = key, value
+    entry = raft_pb2.Entry(
+        Type=raft_pb2.EntryNormal, Term=term, Index=index, Data=request.SerializeToString()
+    )
+    return index, entry.SerializeToString()
+
+
 def test_etcd_continues_a_log_that_we_continued(reference: Kind, tmp_path: Path) -> None:
-    """We append a put to etcd's log, as a member that crashed right after its sync; etcd applies it."""
+    """We append puts to etcd's log, over several segments, and die in the middle of a write; etcd applies
+    them.
+    """
+    ours = [(b"ours%d" % number, b"x" * 1_000) for number in range(12)]
     with Server(reference, tmp_path) as server:
         with Client(server.endpoint) as client:
             client.put(b"theirs", b"1")
         server.stop()
         directory = server.data_directory / "member" / "wal"
-        log, recovered = Log.open(directory, SnapshotMark())
+        log, recovered = Log.open(directory, SnapshotMark(), segment_bytes=4096)
         state = recovered.hard_state
         assert state is not None
-        request = raft_internal_pb2.InternalRaftRequest()
-        request.header.ID = 12345
-        request.put.key, request.put.value = b"ours", b"2"
-        entry = raft_pb2.Entry(
-            Type=raft_pb2.EntryNormal,
-            Term=state.term,
-            Index=log.last_index + 1,
-            Data=request.SerializeToString(),
-        )
-        state.commit = entry.Index
-        log.append([(entry.Index, entry.SerializeToString())], state.SerializeToString(), sync=True)
+        for key, value in ours:
+            state.commit = log.last_index + 1
+            entry = put_entry(state.commit, state.term, key, value)
+            log.append([entry], state.SerializeToString(), sync=True)
+        log.append([put_entry(log.last_index + 1, state.term, b"torn", b"x")], None, sync=True)
         log.close()
+        newest = max(directory.glob("*.wal"))
+        assert newest.name.startswith("0000000000000003")
+        whole = newest.read_bytes().rstrip(b"\0")
+        newest.write_bytes(whole[:-10])
+
         server.start()
         with Client(server.endpoint) as client:
-            assert [kv.value for kv in client.range(b"ours").kvs] == [b"2"]
+            assert [(kv.key, kv.value) for kv in client.range(b"ours", b"ourt").kvs] == sorted(ours)
             assert [kv.value for kv in client.range(b"theirs").kvs] == [b"1"]
+            assert not client.range(b"torn").kvs
             client.put(b"theirs", b"3")
         server.stop()
     log, recovered = Log.open(directory, SnapshotMark())
     log.close()
-    assert puts(recovered.entries)[-3:] == [(b"theirs", b"1"), (b"ours", b"2"), (b"theirs", b"3")]
+    assert puts(recovered.entries) == [(b"theirs", b"1"), *ours, (b"theirs", b"3")]
+
+
+@pytest.mark.slow
+def test_segments_that_etcd_cut_are_read(reference: Kind, tmp_path: Path) -> None:
+    """Etcd cuts at 64 MB only, so this writes 140."""
+    with Server(reference, tmp_path) as server:
+        with Client(server.endpoint) as client:
+            for number in range(140):
+                client.put(b"key%d" % number, bytes((number,)) * 1_000_000)
+        server.stop()
+        directory = server.data_directory / "member" / "wal"
+    assert len(list(directory.glob("*.wal"))) == 3
+    log, recovered = Log.open(directory, SnapshotMark())
+    log.close()
+    expected = [(b"key%d" % number, bytes((number,)) * 1_000_000) for number in range(140)]
+    assert puts(recovered.entries) == expected
