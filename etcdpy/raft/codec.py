@@ -36,9 +36,7 @@ from .messages import (
 )
 
 NUMBER_MAX = 1 << 63
-"""Terms and indexes from outside end here. Nobody counts that far; a number near 2**64 would overflow when we
-count on.
-"""
+"""Terms and indexes from outside end here: a number near 2**64 would overflow when we count on from it."""
 
 _Parsed = TypeVar("_Parsed")
 
@@ -285,9 +283,7 @@ _ONE_ENTRY = frozenset({MessageType.READ_INDEX, MessageType.READ_INDEX_RESP})
 
 
 def check_message(message: Message) -> None:
-    """Refuse what no correct member sends. Whoever builds a message from foreign bytes elsewhere must call
-    this.
-    """
+    """Refuse what no correct member sends. Whoever builds messages from foreign bytes elsewhere calls this too."""
     kind = message.type
     if message.from_ == 0:
         if kind is MessageType.HEARTBEAT and message.to == 0:

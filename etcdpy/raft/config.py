@@ -8,9 +8,7 @@ MIB = 1 << 20
 
 @dataclass(slots=True, frozen=True)
 class Config:
-    """Settings. Times are counted in ticks; `randrange(n)` draws from 0..n-1 and is the only source of
-    chance.
-    """
+    """Settings. Time is counted in ticks; `randrange(n)` draws from 0..n-1, the only source of chance."""
 
     id: int
     randrange: Callable[[int], int]

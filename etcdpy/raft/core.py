@@ -116,8 +116,8 @@ class Core:
             handler(self, message)
 
     def _settle_term(self, message: Message) -> bool:
-        """Compare terms (paper 5.1). True if the message is still to be handled, which is now of our own
-        term, or is a pre-vote matter whose term nobody has entered yet.
+        """Compare terms (paper 5.1). True if the message is still to be handled: it is of our own term now, or of a
+        higher one that was only asked about.
         """
         if message.term > self.term:
             return self._settle_higher_term(message)
@@ -226,10 +226,6 @@ class Core:
             own.match = self.log.stable
 
     # ---- facts about ourselves
-
-    @property
-    def is_learner(self) -> bool:
-        return self.id in self.membership.learners
 
     @property
     def is_promotable(self) -> bool:

@@ -77,9 +77,7 @@ def _ask_for_votes(core: Core, type_: MessageType, term: int, context: bytes = b
 
 
 def handle_vote_request(core: Core, message: Message) -> None:
-    """Answer VOTE and PRE_VOTE, in any role. Learners answer too: they may have been made voters without
-    knowing yet.
-    """
+    """Answer VOTE and PRE_VOTE, in any role. Learners too: they may be voters without knowing it yet."""
     is_real = message.type is MessageType.VOTE
     may_vote = (
         core.vote == message.from_
@@ -102,22 +100,18 @@ def handle_vote_request(core: Core, message: Message) -> None:
 
 def _handle_vote_response(core: Core, message: Message) -> None:
     core.votes.setdefault(message.from_, not message.reject)
-    match core.membership.vote_result(core.votes):
-        case VoteResult.WON if core.role is Role.PRE_CANDIDATE:
-            start(core, Campaign.ELECTION)
-        case VoteResult.WON:
-            core.become_leader()
-            replication.broadcast_append(core)
-        case VoteResult.LOST:
-            core.become_follower(core.term, 0)
-        case VoteResult.PENDING:
-            pass
+    result = core.membership.vote_result(core.votes)
+    if result is VoteResult.LOST:
+        core.become_follower(core.term, 0)
+    elif result is VoteResult.WON and core.role is Role.PRE_CANDIDATE:
+        start(core, Campaign.ELECTION)
+    elif result is VoteResult.WON:
+        core.become_leader()
+        replication.broadcast_append(core)
 
 
 def handle_timeout_now(core: Core, message: Message) -> None:
-    """A follower's leader wants it to take over. It was just told that we have everything, so nothing is
-    asked first.
-    """
+    """Our leader wants us to take over. It knows that we have everything, so nobody is asked first."""
     start(core, Campaign.TRANSFER)
 
 

@@ -10,9 +10,7 @@ class RaftError(Exception):
 
 
 class ProposalDropped(RaftError):
-    """Nobody can take this proposal now (no leader, leadership on the move, too much uncommitted). Try again
-    later.
-    """
+    """Nobody can take this proposal now: no leader, leadership on the move, or too much uncommitted."""
 
 
 class MalformedMessage(RaftError):

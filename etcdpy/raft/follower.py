@@ -76,9 +76,7 @@ def _restore(core: Core, message: Message) -> bool:
 
 
 def _forward(core: Core, message: Message) -> None:
-    """Pass on to the leader what only the leader can do. Without a leader it is lost; whoever asked will ask
-    again.
-    """
+    """Pass on to the leader what only it can do. Without one it is lost; whoever asked will ask again."""
     if core.leader == 0:
         core.trace("not_forwarded", kind=message.type.name)
         return

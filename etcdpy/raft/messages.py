@@ -70,9 +70,7 @@ class ConfChangeType(IntEnum):
 
 
 class ConfChangeTransition(IntEnum):
-    """How a `ConfChangeV2` is entered and left: joint only if needed, joint and left by itself, joint and
-    left by hand.
-    """
+    """Joint only if needed and left by itself, joint and left by itself, joint and left by hand."""
 
     AUTO = 0
     JOINT_IMPLICIT = 1
@@ -142,9 +140,7 @@ class SoftState:
 
 @dataclass(slots=True)
 class ConfState:
-    """Who takes part, ascending ids. Outgoing voters, learners_next and auto_leave are set only in a joint
-    configuration.
-    """
+    """Who takes part, by ascending id. The last three are set in a joint configuration only."""
 
     voters: list[int] = field(default_factory=list)
     learners: list[int] = field(default_factory=list)
@@ -165,9 +161,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Message:
-    """What members say to each other. Which fields a kind uses is listed in the table of raft-behaviour,
-    section 12.
-    """
+    """What members say to each other. Each kind uses some of the fields; the others keep their defaults."""
 
     type: MessageType
     to: int = 0
@@ -204,9 +198,7 @@ class ConfChangeSingle:
 
 @dataclass(slots=True)
 class ConfChangeV2:
-    """Several changes at once, through a joint configuration where needed. Without changes: leave the joint
-    one.
-    """
+    """Several changes at once, through a joint configuration if needed. No changes: leave the joint one."""
 
     changes: list[ConfChangeSingle] = field(default_factory=list)
     transition: ConfChangeTransition = ConfChangeTransition.AUTO

@@ -39,9 +39,7 @@ class Inflights:
 
     @property
     def is_full(self) -> bool:
-        """Full by either limit. A single message may exceed the byte limit, or nothing large could ever be
-        sent.
-        """
+        """Full by either limit. One message may exceed the byte limit, or nothing large could be sent."""
         return len(self._messages) >= self._messages_max or (0 < self._bytes_max <= self._bytes)
 
     def add(self, last_index: int, size: int) -> None:
@@ -114,9 +112,7 @@ class Progress:
         self.sent_commit = index
 
     def snapshot_done(self, *, ok: bool) -> None:
-        """The transport says what became of the snapshot; only an answer to an append proves where the
-        follower is.
-        """
+        """What the transport says; only an answer to an append proves where the follower is."""
         if not ok:
             self.pending_snapshot = 0
         self.become_probe()
@@ -144,9 +140,7 @@ class Progress:
         return True
 
     def maybe_decrease(self, rejected: int, hint: int) -> bool:
-        """The follower refused entries after `rejected` and may agree at `hint`. False if the refusal is
-        stale.
-        """
+        """The follower refused what follows `rejected` and may agree at `hint`. False if that is stale."""
         if self.state is ProgressState.REPLICATE:
             if rejected <= self.match:
                 return False
@@ -167,11 +161,3 @@ class Progress:
         self.is_flow_paused = False
         self.pending_snapshot = 0
         self.inflights.clear()
-
-    def __repr__(self) -> str:
-        parts = [f"{self.state.name.lower()} match={self.match} next={self.next}"]
-        parts += ["paused"] if self.is_paused else []
-        parts += [f"pending_snapshot={self.pending_snapshot}"] if self.pending_snapshot else []
-        parts += ["inactive"] if not self.is_active else []
-        parts += [f"inflight={len(self.inflights)}"] if len(self.inflights) else []
-        return " ".join(parts)

@@ -130,9 +130,7 @@ class RawNode:
             self._propose([Entry(0, 0, EntryType.NORMAL, data) for data in datas])
 
     def propose_conf_change(self, change: ConfChange | ConfChangeV2) -> None:
-        """Propose a configuration change. A leader that may not take it now logs an entry without effect
-        instead.
-        """
+        """Propose a configuration change. A leader that may not take it logs an entry without effect."""
         type_ = EntryType.CONF_CHANGE if isinstance(change, ConfChange) else EntryType.CONF_CHANGE_V2
         self._propose([Entry(0, 0, type_, codec.encode_conf_change(change))])
 
@@ -149,9 +147,7 @@ class RawNode:
         return core.membership.conf_state()
 
     def read_index(self, context: bytes) -> None:
-        """Ask from which index on a linearizable read may be served. Comes out as a `ReadState`, or never:
-        ask again.
-        """
+        """Ask from which index on a read is linearizable. Comes out as a `ReadState`, or never: ask again."""
         self._core.step(Message(MessageType.READ_INDEX, entries=[Entry(0, 0, EntryType.NORMAL, context)]))
 
     def take_read_states(self) -> list[ReadState]:
@@ -173,9 +169,7 @@ class RawNode:
             leader.report_unreachable(self._core, id_)
 
     def report_snapshot(self, id_: int, ok: bool) -> None:
-        """What became of the snapshot message to a member. Must be called for each, or the member waits
-        forever.
-        """
+        """What became of the snapshot sent to a member. Without a report the member may wait forever."""
         if self._core.role is Role.LEADER:
             leader.report_snapshot(self._core, id_, ok=ok)
 
@@ -250,9 +244,7 @@ class RawNode:
     # ---- snapshots and compaction
 
     def create_snapshot(self, index: int, conf_state: ConfState, data: bytes = b"") -> Snapshot:
-        """Note that the store could give everything up to `index`; followers that lag behind the log are
-        offered it.
-        """
+        """Note that the store has everything up to `index`; followers behind our log are offered that."""
         core = self._core
         if index <= core.snapshot.index:
             return core.snapshot
@@ -319,8 +311,7 @@ class RawNode:
     @property
     def is_alone(self) -> bool:
         """Whether this member is the only voter, so that its own word is a quorum."""
-        membership = self._core.membership
-        return membership.conf_state().voters == [self._core.id]
+        return self._core.membership.is_only_voter(self._core.id)
 
     def term_at(self, index: int) -> int | None:
         """The term of an entry; None if it is compacted away or not there yet."""

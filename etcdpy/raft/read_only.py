@@ -25,18 +25,13 @@ class ReadQueue:
     def __init__(self) -> None:
         self._pending: dict[bytes, PendingRead] = {}
 
-    def __len__(self) -> int:
-        return len(self._pending)
-
     @property
     def newest_context(self) -> bytes:
         """What the next heartbeat should carry: proving the newest proves all."""
         return next(reversed(self._pending)) if self._pending else b""
 
     def add(self, index: int, request: Message, own_id: int) -> None:
-        """Queue a request; the leader itself counts as having echoed. A context that is already waiting is
-        not asked twice.
-        """
+        """Queue a request; we count as having echoed it. A context that waits already is not asked twice."""
         context = request.entries[0].data
         if context not in self._pending:
             self._pending[context] = PendingRead(request, index, {own_id: True})
@@ -51,13 +46,8 @@ class ReadQueue:
 
     def release_to(self, context: bytes) -> list[PendingRead]:
         """Take out everything up to and including `context`."""
-        assert context in self._pending, context
-        released = []
-        for key in list(self._pending):
-            released.append(self._pending.pop(key))
-            if key == context:
-                break
-        return released
+        count = list(self._pending).index(context) + 1
+        return [self._pending.pop(key) for key in list(self._pending)[:count]]
 
     def clear(self) -> None:
         self._pending.clear()

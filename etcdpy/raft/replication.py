@@ -30,13 +30,15 @@ def broadcast_pending(core: Core) -> None:
 
 
 def maybe_send_append(core: Core, to: int, progress: Progress, *, allow_empty: bool) -> bool:
-    """Send the next entries to one member, or a snapshot if they are compacted away. False if nothing was
-    sent.
-    """
+    """Send a member its next entries, or a snapshot if they are compacted away. False if nothing went."""
     if progress.is_paused:
         return False
     log = core.log
-    assert progress.match < progress.next <= log.last_index + 1, (progress, log.last_index)
+    assert progress.match < progress.next <= log.last_index + 1, (
+        progress.match,
+        progress.next,
+        log.last_index,
+    )
     previous = progress.next - 1
     previous_term = log.term_at(previous)
     if previous_term is None:

@@ -111,9 +111,7 @@ class Member:
         self.reads += ready.read_states
 
     def make_snapshot(self, index: int | None = None) -> Snapshot:
-        """Of everything applied, or less; the disk forgets what it covers, the core does not until it is
-        told.
-        """
+        """Of everything applied, or less. The disk forgets what it covers; the core does when told."""
         snapshot = self.node.create_snapshot(index or self.node.applied, self.conf_state)
         self.disk.save_snapshot(snapshot)
         return snapshot

@@ -163,6 +163,16 @@ def test_the_last_voter_cannot_be_removed() -> None:
     assert network[1].conf_state.voters == [1]
 
 
+def test_a_change_that_nobody_could_apply_does_not_enter_the_log() -> None:
+    network = Network((1,))
+    network.elect(1)
+    network[1].propose_conf_change(ConfChange(REMOVE, 1))
+    assert [entry.type for entry in network.turn(1).entries] == [EntryType.NORMAL]
+    network.settle()
+    network[1].propose_conf_change(joint(transition=ConfChangeTransition.JOINT_IMPLICIT))
+    assert [entry.type for entry in network.turn(1).entries] == [EntryType.NORMAL]
+
+
 def test_a_change_that_cannot_be_read_is_refused_before_anything_happens() -> None:
     network = cluster()
     bad = Entry(0, 0, EntryType.CONF_CHANGE, b"\xff\xff")
@@ -321,6 +331,7 @@ def test_an_explicit_joint_configuration_is_left_by_a_change_without_steps() -> 
     change(network, 1, joint((REMOVE, 3), transition=ConfChangeTransition.JOINT_EXPLICIT))
     assert network[1].conf_state == ConfState([1, 2], [], [1, 2, 3])
     change(network, 1, ConfChange(ADD, 4))  # not now
+    change(network, 1, joint(transition=ConfChangeTransition.JOINT_EXPLICIT))  # cannot be entered twice
     assert network[1].conf_state == ConfState([1, 2], [], [1, 2, 3])
     change(network, 1, ConfChangeV2())
     assert network[1].conf_state == ConfState([1, 2])

@@ -1,6 +1,4 @@
-"""Linearizable reads (thesis 6.4) and leadership transfer (thesis 3.10). Each name says the rule it holds the
-core to.
-"""
+"""Linearizable reads (thesis 6.4) and leadership transfer (thesis 3.10); each name says a rule."""
 
 from __future__ import annotations
 

@@ -405,6 +405,16 @@ def test_a_late_rejection_changes_nothing() -> None:
     assert not member.node.has_ready()
 
 
+def test_while_probing_only_the_answer_to_the_probe_counts_as_a_rejection() -> None:
+    member = leader_with(1, 1, 1, term=1)
+    answers(member)
+    before = member.node.status().progress_by_id[2]
+    assert before.state is ProgressState.PROBE
+    member.node.step(Message(MessageType.APP_RESP, from_=2, to=1, term=2, index=1, reject=True))
+    assert member.node.status().progress_by_id[2].next == before.next
+    assert not member.node.has_ready()
+
+
 def test_a_repeated_acknowledgement_or_one_beyond_our_log_changes_nothing() -> None:
     member = leader_with()
     answers(member)
@@ -472,7 +482,9 @@ def test_a_leader_takes_on_only_so_many_uncommitted_bytes() -> None:
     member.node.propose([b"x" * 50])  # the first is never refused
     with pytest.raises(ProposalDropped):
         member.node.propose([b"y"])
+    member.node.step(Message(MessageType.PROP, from_=2, to=1, entries=[Entry(0, 0, EntryType.NORMAL, b"z")]))
     member.node.propose([b""])  # nor what adds nothing
+    assert member.node.last_index == 3
     answers(member)
     acknowledge(member, 2, member.node.last_index)
     answers(member)

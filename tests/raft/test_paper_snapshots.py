@@ -133,9 +133,11 @@ def test_no_snapshot_is_sent_to_a_member_that_does_not_answer() -> None:
     for _ in range(25):
         network.tick(1)
         network.settle()
+    network[1].report_unreachable(3)
     network.propose(1, b"e")
-    assert not any(m.type is MessageType.SNAP for m in network.lost[-20:])
-    assert network[1].status().progress_by_id[3].state is not ProgressState.SNAPSHOT
+    assert MessageType.SNAP not in {message.type for message in network.lost}
+    progress = network[1].status().progress_by_id[3]
+    assert (progress.state, progress.next, progress.is_active) == (ProgressState.PROBE, 3, False)
 
 
 def leader_sending_a_snapshot() -> Network:

@@ -161,6 +161,32 @@ def test_our_own_proposal_that_went_around_is_taken() -> None:
     assert network.members[2].applied_data == [b"x"]
 
 
+def test_confirmed_reads_may_be_taken_without_waiting_for_the_disk() -> None:
+    network = leader()
+    network[1].propose([b"x"])
+    ready = network[1].ready()
+    network[1].read_index(b"r")
+    assert network[1].take_read_states() == [ReadState(1, b"r")]
+    assert network[1].take_read_states() == []
+    network[1].advance(ready)
+    assert network[1].ready().read_states == []
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (ConfState([1]), True),
+        (ConfState([1], [2]), True),
+        (ConfState([1, 2]), False),
+        (ConfState([2]), False),
+        (ConfState([1], [], [1, 2]), False),
+        (ConfState(), False),
+    ],
+)
+def test_a_member_is_alone_if_nobody_else_votes(state: ConfState, expected: bool) -> None:
+    assert RawNode(Config(id=1, randrange=fixed()), conf_state=state).is_alone is expected
+
+
 def test_status_shows_progress_on_a_leader_only() -> None:
     network = Network(THREE, learners=(4,))
     network.elect(1)
