@@ -10,9 +10,9 @@ here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from etcdpy.proto import raft_pb2, wal_pb2
 from etcdpy.wal.errors import CorruptRecord, MissingEntries, MissingMark
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from etcdpy.wal.files import Files
 
 __all__ = ["Recovered", "Recovery", "SegmentScan", "SnapshotMark", "read_marks"]
+
+_Message = TypeVar("_Message", bound=Message)
 
 # A term counts elections: at one a millisecond this takes nine thousand years. A larger number is something
 # else, such as a member id in a record whose kind was damaged.
@@ -158,10 +160,7 @@ class Recovery:
             )
 
     def _take_entry(self, body: bytes) -> None:
-        try:
-            entry = raft_pb2.Entry.FromString(body)
-        except DecodeError as error:
-            raise self._corrupt(f"no raft entry: {error}") from error
+        entry = _decode(raft_pb2.Entry, self._path, self._offset, body)
         # What a damaged kind would make of a hard state: it has the fields of an entry, with other meanings.
         if not entry.HasField("Type") or not entry.Index or entry.Term > _TERM_MAX:
             raise self._corrupt(f"no raft entry: index {entry.Index}, term {entry.Term}")
@@ -181,10 +180,7 @@ class Recovery:
         entries.append(entry)
 
     def _take_state(self, body: bytes) -> None:
-        try:
-            state = raft_pb2.HardState.FromString(body)
-        except DecodeError as error:
-            raise self._corrupt(f"no hard state: {error}") from error
+        state = _decode(raft_pb2.HardState, self._path, self._offset, body)
         old_term = 0 if self.hard_state is None else self.hard_state.term
         entry_term = self.entries[-1].Term if self.entries else 0
         if not max(old_term, entry_term) <= state.term <= _TERM_MAX:
@@ -204,11 +200,15 @@ class Recovery:
         self._mark_met = True
 
 
-def _decode_mark(path: Path, offset: int, body: bytes) -> SnapshotMark:
+def _decode(kind: type[_Message], path: Path, offset: int, body: bytes) -> _Message:
     try:
-        message = wal_pb2.Snapshot.FromString(body)
+        return kind.FromString(body)
     except DecodeError as error:
-        raise CorruptRecord(path, offset, f"no snapshot mark: {error}") from error
+        raise CorruptRecord(path, offset, f"no {kind.DESCRIPTOR.full_name}: {error}") from error
+
+
+def _decode_mark(path: Path, offset: int, body: bytes) -> SnapshotMark:
+    message = _decode(wal_pb2.Snapshot, path, offset, body)
     if not message.HasField("index") or not message.HasField("term"):
         raise CorruptRecord(path, offset, "a snapshot mark without index or term")
     conf_state = message.conf_state.SerializeToString() if message.HasField("conf_state") else None
@@ -230,6 +230,6 @@ def read_marks(files: Files, directory: Path) -> list[SnapshotMark]:
             if kind is RecordKind.SNAPSHOT:
                 marks.append(_decode_mark(path, offset, body))
             elif kind is RecordKind.STATE:
-                commit = raft_pb2.HardState.FromString(body).commit
+                commit = _decode(raft_pb2.HardState, path, offset, body).commit
         crc = scan.crc
     return [mark for mark in marks if mark.index <= commit]

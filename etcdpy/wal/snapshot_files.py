@@ -19,7 +19,7 @@ from etcdpy.wal.errors import CorruptSnapshot
 from etcdpy.wal.files import Files, RealFiles, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from etcdpy.wal.recovery import SnapshotMark
@@ -58,9 +58,14 @@ class SnapshotFiles:
     def newest(self, marks: Iterable[SnapshotMark]) -> raft_pb2.Snapshot | None:
         """The newest whole snapshot that one of these marks names."""
         wanted = {(mark.term, mark.index) for mark in marks}
+        for snapshot in self.whole():
+            if (snapshot.metadata.term, snapshot.metadata.index) in wanted:
+                return snapshot
+        return None
+
+    def whole(self) -> Iterator[raft_pb2.Snapshot]:
+        """The snapshots that can be read, newest first; files that cannot are put aside as `.broken`."""
         for name, term, index in reversed(self._list()):
-            if (term, index) not in wanted:
-                continue
             path = self.directory / name
             try:
                 snapshot = decode_snapshot(path, self._files.read(path))
@@ -69,8 +74,7 @@ class SnapshotFiles:
             except CorruptSnapshot:
                 self._files.rename(path, path.with_name(name + ".broken"))
             else:
-                return snapshot
-        return None
+                yield snapshot
 
     def purge(self, keep: int) -> None:
         """Remove all but the newest `keep`; 0 keeps all."""
