@@ -123,18 +123,17 @@ def bootstrap(
         _create_wal(where, _found(config))
     backend = Backend.open(where.backend, call_soon=call_soon)
     files = wal.SnapshotFiles(where.snap_dir)
-    snapshot = files.newest(wal.snapshot_marks(where.wal_dir))
-    mark = wal.SnapshotMark(0, 0, None) if snapshot is None else _mark_of(snapshot)
-    if mark.index > backend.consistent_index:
+    snapshot, wal_log, recovered = _open_log(where, files)
+    snapshot_index = 0 if snapshot is None else snapshot.metadata.index
+    if snapshot_index > backend.consistent_index:
         raise DataDirectoryError(
-            f"the backend is at index {backend.consistent_index}, older than the raft snapshot at {mark.index}"
+            f"the backend is at index {backend.consistent_index}, older than the raft snapshot at {snapshot_index}"
         )
-    wal_log, recovered = wal.Log.open(where.wal_dir, mark)
-    if recovered.hard_state is None and not recovered.entries and not mark.index:
+    if recovered.hard_state is None and not recovered.entries and snapshot is None:
         # A first start, or one that ended between making the log and writing its first entries.
         _write_first_entries(wal_log, _found(config))
         wal_log.close()
-        wal_log, recovered = wal.Log.open(where.wal_dir, mark)
+        snapshot, wal_log, recovered = _open_log(where, files)
     identity = _identity(recovered.metadata)
     state = build_state(config, backend)
     node = _raft_node(config, identity, snapshot, recovered, randrange)
@@ -143,12 +142,12 @@ def bootstrap(
         **{
             "local-member-id": f"{identity.member_id:x}",
             "cluster-id": f"{identity.cluster_id:x}",
-            "snapshot-index": mark.index,
+            "snapshot-index": snapshot_index,
             "commit-index": node.commit,
             "consistent-index": backend.consistent_index,
         },
     )
-    storage = Storage(wal_log, files, snapshots_max=config.max_snapshots, first_snapshot_index=mark.index)
+    storage = Storage(wal_log, files, snapshots_max=config.max_snapshots, first_snapshot_index=snapshot_index)
     return Parts(identity, node, state, storage, fresh)
 
 
@@ -184,6 +183,19 @@ def _write_first_entries(log: wal.Log, cluster: Cluster) -> None:
         entries.append((index, raft_codec.encode_entry(entry)))
     state = HardState(BOOTSTRAP_TERM, 0, len(entries))
     log.append(entries, raft_codec.encode_hard_state(state), sync=True)
+
+
+def _open_log(where: Layout, files: wal.SnapshotFiles) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
+    """Open the log at the newest snapshot that it names and knows to be committed, in one reading of it."""
+    for snapshot in files.whole():
+        try:
+            log, recovered = wal.Log.open(where.wal_dir, _mark_of(snapshot))
+        except wal.MissingMark:
+            continue
+        if recovered.hard_state is not None and recovered.hard_state.commit >= snapshot.metadata.index:
+            return snapshot, log, recovered
+        log.close()
+    return (None, *wal.Log.open(where.wal_dir, wal.SnapshotMark(0, 0, None)))
 
 
 def _mark_of(snapshot: WireSnapshot) -> wal.SnapshotMark:
