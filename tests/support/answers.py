@@ -48,8 +48,8 @@ KNOWN_DIFFERENCES = (
     ),
     Difference(
         "a watch progress request is answered by 3.5.1 at once; since 3.5.8 only when all watches of the "
-        "stream have caught up, and not at all without watches",
-        "`Sequence.watch_progress` asks after everything has arrived, on a stream with watches",
+        "stream have caught up and reached their start, and not at all without watches",
+        "`Sequence.watch_progress` asks after everything has arrived, on a stream where all have",
     ),
     Difference(
         "a negative watch start is created, then cancelled with compact_revision -1 by 3.5.1; since 3.6.6 it "

@@ -415,8 +415,14 @@ class Sequence:
         return Settle()
 
     def watch_progress(self) -> Action:
-        streams = sorted({watch.stream for watch in self.known.watches})
-        if not streams or not all(watch.confirmed for watch in self.known.watches):
+        """Only where every watch has caught up, and none waits for a revision still to come."""
+        behind = {
+            watch.stream
+            for watch in self.known.watches
+            if not watch.confirmed or watch.request.start_revision > self.known.revision
+        }
+        streams = sorted({watch.stream for watch in self.known.watches} - behind)
+        if not streams:
             return Settle()
         self._queue.append(WatchProgress(self._random.choice(streams)))
         return Settle()
