@@ -13,9 +13,10 @@ The rules, which every transport keeps:
   the call reads as `closed`. At the deadline the transport fails the call by itself.
 - Messages of a stream are handed to `on_message` in order and one at a time. What arrives before the
   service has set its handlers is kept for it.
-- Sending never blocks. What the transport could not pass on yet counts as `pending_bytes`; once a call that
-  had pending bytes has none left, `on_writable` is called. A service that produces more than it is asked
-  for looks at `pending_bytes` first.
+- Sending never blocks. What the transport could not pass on yet counts as `pending_bytes`; each time they
+  have been above `WRITABLE_BYTES` and are not any more, `on_writable` is called, unless the call has ended. A
+  service that produces more than it is asked for looks at `pending_bytes` first, and stops at a bound above
+  `WRITABLE_BYTES` (at a lower one nobody would wake it).
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from etcdpy.rpc.errors import RpcError
+
+
+# Small beside what a fast client takes in one round trip, so that a woken service is back before the client
+# has nothing left to read.
+WRITABLE_BYTES = 32 * 1024
 
 
 class Call(ABC):
@@ -102,6 +108,11 @@ class Call(ABC):
     @abstractmethod
     def closed(self) -> bool:
         """Whether the call has ended, in whatever way."""
+
+    @property
+    def certificate_name(self) -> str:
+        """Common name of the certificate that the client has shown and we have verified; empty if none."""
+        return ""
 
     def abort(self, error: RpcError) -> None:
         """End the call over the head of its service, which hears of it by `on_cancel`."""

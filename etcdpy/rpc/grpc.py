@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -35,8 +34,10 @@ PREFIX_BYTES = 5
 # Longer messages in trailers are cut: some clients limit their header lists to 8 KiB.
 STATUS_MESSAGE_BYTES_MAX = 4096
 _PREPARED_FAILURES_MAX = 512
+_PREPARED_TEXT_MAX = 256
 # Header blocks remembered by a port, without their timeouts. Strangers may send any number of different ones.
 _ROUTES_MAX = 1024
+_ROUTE_BYTES_MAX = 2048
 
 _RESPONSE: Final = prepare_headers([(":status", "200"), ("content-type", "application/grpc")])
 _OK: Final = prepare_headers([("grpc-status", "0"), ("grpc-message", "")])
@@ -44,6 +45,7 @@ _OK: Final = prepare_headers([("grpc-status", "0"), ("grpc-message", "")])
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _TIMEOUT_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
+_ENCODINGS = frozenset({"", "identity", "gzip"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Route:
     method: Method | None
     metadata: Mapping[str, str]
     timeout_s: float | None
-    gzip: bool
+    encoding: str = ""
     refusal: PreparedHeaders | None = None
 
 
@@ -108,6 +110,9 @@ class GrpcLayer:
             return
         self.calls[stream_id] = call
         if route.timeout_s is not None:
+            if not route.timeout_s:
+                call.fail(CALLER_DEADLINE)
+                return
             call.deadline = self._now() + route.timeout_s
             self._deadlines.add(call)
         if route.method.kind is Kind.BIDI_STREAM:
@@ -120,13 +125,14 @@ class GrpcLayer:
         call = self.calls.get(stream_id)
         if call is None:
             return
-        if end_stream and not call.buffer and len(data) >= PREFIX_BYTES and not data[0]:
+        if not call.buffer and len(data) >= PREFIX_BYTES and not data[0]:
             size = int.from_bytes(data[1:5], "big")
-            if len(data) == size + PREFIX_BYTES and size <= self._receive_bytes_max:
+            if len(data) == size + PREFIX_BYTES and size <= self._receive_bytes_max and not call.paused:
                 call.take(data[PREFIX_BYTES:])
-                call.half_close()
+                if end_stream:
+                    call.half_close()
                 return
-        call.feed(data, self._receive_bytes_max)
+        call.feed(data)
         if end_stream:
             call.half_close()
 
@@ -150,6 +156,11 @@ class GrpcLayer:
 
     # What calls ask.
 
+    @property
+    def receive_bytes_max(self) -> int:
+        """Bound of one message."""
+        return self._receive_bytes_max
+
     def start(self, call: EngineCall, data: bytes) -> None:
         """The request of a call that takes one is complete."""
         method = call.route.method
@@ -169,12 +180,11 @@ class EngineCall(Call):
     __slots__ = (
         "_closed",
         "_half_closed",
-        "_held",
         "_layer",
-        "_paused",
         "_sent_headers",
         "_started",
         "buffer",
+        "paused",
         "route",
         "stream_id",
     )
@@ -190,56 +200,67 @@ class EngineCall(Call):
         self.on_writable = None
         self.route = route
         self.stream_id = stream_id
+        # What has arrived and was not handed over: half a message, or all that came while paused. The
+        # stream's window bounds it, for it is kept as it came: what a client compressed stays compressed.
         self.buffer: bytearray | None = None
+        self.paused = False
         self._layer = layer
         self._closed = False
         self._half_closed = False
-        self._held: deque[bytes] | None = None
-        self._paused = False
         self._sent_headers = False
         self._started = False
 
     # The request.
 
-    def feed(self, data: bytes, size_max: int) -> None:
-        """Cut messages out of the next bytes of the body."""
-        buffer = self.buffer
-        if buffer is None:
-            buffer = self.buffer = bytearray()
-        buffer += data
-        while len(buffer) >= PREFIX_BYTES and not self._closed:
-            size = int.from_bytes(buffer[1:5], "big")
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        if self.buffer is None:
+            self.buffer = bytearray()
+        self.buffer += data
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Cut messages out of what has arrived."""
+        size_max = self._layer.receive_bytes_max
+        while not self.paused and not self._closed:
+            buffer = self.buffer
+            if buffer is None or len(buffer) < PREFIX_BYTES:
+                return
+            size = int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+            end = PREFIX_BYTES + size
             if size > size_max:
                 self.abort(message_too_large(size, size_max))
                 return
-            if len(buffer) < PREFIX_BYTES + size:
+            if len(buffer) < end:
                 return
-            compressed, message = buffer[0], bytes(buffer[PREFIX_BYTES : PREFIX_BYTES + size])
-            del buffer[: PREFIX_BYTES + size]
-            if compressed:
-                plain = self._decompress(compressed, message, size_max)
-                if plain is None:
+            flag, message = buffer[0], bytes(memoryview(buffer)[PREFIX_BYTES:end])
+            # Before the message is handed over, for its service may pause and resume at once.
+            del buffer[:end]
+            if flag:
+                try:
+                    message = self._decompress(flag, message, size_max)
+                except RpcError as error:
+                    self.abort(error)
                     return
-                message = plain
             self.take(message)
 
-    def _decompress(self, flag: int, message: bytes, size_max: int) -> bytes | None:
-        if flag != 1 or not self.route.gzip:
-            text = f"grpc: Decompressor is not installed for grpc-encoding {_quoted(self)}"
-            self.abort(RpcError(Code.UNIMPLEMENTED if flag == 1 else Code.INTERNAL, text))
-            return None
+    def _decompress(self, flag: int, message: bytes, size_max: int) -> bytes:
+        if flag != 1:
+            raise RpcError(Code.INTERNAL, f"grpc: received unexpected payload format {flag}")
+        if self.route.encoding != "gzip":
+            raise RpcError(Code.INTERNAL, "grpc: compressed flag set with identity or empty encoding")
+        inflater = zlib.decompressobj(wbits=31)
         try:
-            inflater = zlib.decompressobj(wbits=31)
             plain = inflater.decompress(message, size_max + 1)
         except zlib.error as error:
-            self.abort(RpcError(Code.INTERNAL, f"grpc: failed to decompress the received message: {error}"))
-            return None
+            raise RpcError(
+                Code.INTERNAL, f"grpc: failed to decompress the received message: {error}"
+            ) from None
         if len(plain) > size_max:
-            self.abort(message_too_large(len(plain), size_max))
-            return None
+            text = f"grpc: received message after decompression larger than max {size_max}"
+            raise RpcError(Code.RESOURCE_EXHAUSTED, text)
         if not inflater.eof:
-            self.abort(RpcError(Code.INTERNAL, "grpc: failed to decompress the received message: truncated"))
-            return None
+            raise RpcError(Code.INTERNAL, "grpc: failed to decompress the received message: unexpected EOF")
         return plain
 
     def take(self, message: bytes) -> None:
@@ -251,10 +272,6 @@ class EngineCall(Call):
                 return  # a second message where one is due: grpc-go never looks at it
             self._started = True
             self._layer.start(self, message)
-        elif self._paused:
-            if self._held is None:
-                self._held = deque()
-            self._held.append(message)
         elif self.on_message is not None:
             self.on_message(message)
 
@@ -263,14 +280,19 @@ class EngineCall(Call):
         if self._half_closed or self._closed:
             return
         self._half_closed = True
+        if not self.paused:
+            self._end_request()
+
+    def _end_request(self) -> None:
         method = self.route.method
         assert method is not None, self.path
         if self.buffer:
-            self.abort(RpcError(Code.INTERNAL, "unexpected EOF"))
+            code = Code.INTERNAL if method.kind is Kind.BIDI_STREAM else Code.UNKNOWN
+            self.abort(RpcError(code, "unexpected EOF"))
         elif method.kind is not Kind.BIDI_STREAM:
             if not self._started:
                 self.abort(RpcError(Code.INTERNAL, "grpc: the request message is missing"))
-        elif not self._paused and self.on_half_close is not None:
+        elif self.on_half_close is not None:
             self.on_half_close()
 
     def leave(self) -> None:
@@ -286,25 +308,22 @@ class EngineCall(Call):
 
     def pause_reading(self) -> None:
         """Keep messages back, and soon the client too."""
-        if not self._paused:
-            self._paused = True
+        if not self.paused:
+            self.paused = True
             self._layer.engine.hold(self.stream_id)
 
     def resume_reading(self) -> None:
         """Hand over what was kept, then go on."""
-        if not self._paused:
+        if not self.paused:
             return
-        self._paused = False
-        held = self._held
-        while held and not self._paused and not self._closed:
-            if self.on_message is not None:
-                self.on_message(held.popleft())
-        if self._paused or self._closed:
+        self.paused = False
+        self._hand_over()
+        if self.paused or self._closed:
             return
         self._layer.engine.release(self.stream_id)
         self._layer.wrote()
-        if self._half_closed and self.on_half_close is not None:
-            self.on_half_close()
+        if self._half_closed:
+            self._end_request()
 
     # The answer.
 
@@ -356,7 +375,6 @@ class EngineCall(Call):
     def _end(self) -> None:
         self._closed = True
         self.buffer = None
-        self._held = None
         self._layer.forget(self)
 
     @property
@@ -368,10 +386,6 @@ class EngineCall(Call):
     def closed(self) -> bool:
         """Whether the call has ended."""
         return self._closed
-
-
-def _quoted(call: EngineCall) -> str:
-    return '"' + call.metadata.get("grpc-encoding", "") + '"'
 
 
 _failures: dict[tuple[int, str, bool], PreparedHeaders] = {}
@@ -386,15 +400,25 @@ def _failure(code: int, message: str, after_headers: bool) -> PreparedHeaders:
         if not after_headers:
             fields = [(":status", "200"), ("content-type", "application/grpc"), *fields]
         prepared = prepare_headers(fields)
-        if len(_failures) < _PREPARED_FAILURES_MAX:
+        if len(message) <= _PREPARED_TEXT_MAX:
+            if len(_failures) >= _PREPARED_FAILURES_MAX:
+                _failures.clear()
             _failures[key] = prepared
     return prepared
 
 
 def percent_encode(message: str) -> str:
-    """A status message as its header value: printable ASCII stays, other bytes of its UTF-8 become %XX."""
+    """A status message as its header value: printable ASCII stays, other bytes of its UTF-8 become %XX.
+
+    So do spaces at the ends, which no header value may have.
+    """
     encoded = message.encode("utf-8", "replace")[:STATUS_MESSAGE_BYTES_MAX]
-    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in encoded)
+    text = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in encoded)
+    inner = text.strip(" ")
+    if inner == text:
+        return text
+    start = len(text) - len(text.lstrip(" "))
+    return "%20" * start + inner + "%20" * (len(text) - start - len(inner))
 
 
 def parse_timeout(text: str) -> float | None:
@@ -418,14 +442,20 @@ def _route(headers: RequestHeaders, router: Router, routes: Routes) -> Route:
     route = routes.get(key)
     if route is None:
         route = _read_route(headers, fields, router)
-        if len(routes) < _ROUTES_MAX:
+        if len(headers.path) + sum(map(_field_size, fields)) <= _ROUTE_BYTES_MAX:
+            if len(routes) >= _ROUTES_MAX:
+                routes.clear()  # a stranger may have filled it with blocks that never come again
             routes[key] = route
     if text is None or route.refusal is not None:
         return route
     timeout_s = parse_timeout(text)
     if timeout_s is None:
-        return Route(None, route.metadata, None, False, _refusal(400))
-    return Route(route.method, route.metadata, timeout_s, route.gzip)
+        return _refusal(route.metadata, 400, Code.INTERNAL, f'malformed grpc-timeout: "{text}"')
+    return Route(route.method, route.metadata, timeout_s, route.encoding)
+
+
+def _field_size(field: tuple[str, str]) -> int:
+    return len(field[0]) + len(field[1])
 
 
 def _read_route(headers: RequestHeaders, fields: tuple[tuple[str, str], ...], router: Router) -> Route:
@@ -433,14 +463,24 @@ def _read_route(headers: RequestHeaders, fields: tuple[tuple[str, str], ...], ro
     for name, value in fields:
         if name not in metadata and not name.endswith("-bin"):
             metadata[name] = value if value.isascii() else _utf8(value)
+    content_type = metadata.get("content-type", "")
     if headers.method != "POST":
-        return Route(None, metadata, None, False, _refusal(405))
-    content_type = metadata.get("content-type", "").lower()
-    if content_type != "application/grpc" and not content_type.startswith(
-        ("application/grpc+", "application/grpc;")
-    ):
-        return Route(None, metadata, None, False, _refusal(415))
-    return Route(router.method(headers.path), metadata, None, metadata.get("grpc-encoding") == "gzip")
+        text = f'Received a HEADERS frame with :method "{headers.method}" which should be POST'
+        return _refusal(metadata, 405, Code.INTERNAL, text)
+    if not is_grpc(content_type):
+        text = f'invalid gRPC request content-type "{content_type}"'
+        return _refusal(metadata, 415, Code.INVALID_ARGUMENT, text)
+    encoding = metadata.get("grpc-encoding", "")
+    if encoding not in _ENCODINGS:
+        text = f'grpc: Decompressor is not installed for grpc-encoding "{encoding}"'
+        return _refusal(metadata, 200, Code.UNIMPLEMENTED, text)
+    return Route(router.method(headers.path), metadata, None, encoding)
+
+
+def is_grpc(content_type: str) -> bool:
+    """Whether a content type is `application/grpc`, with or without a subtype."""
+    lower = content_type.lower()
+    return lower == "application/grpc" or lower.startswith(("application/grpc+", "application/grpc;"))
 
 
 def _utf8(value: str) -> str:
@@ -450,8 +490,15 @@ def _utf8(value: str) -> str:
     return value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
-def _refusal(status: int) -> PreparedHeaders:
-    return prepare_headers([(":status", str(status)), ("content-type", "text/plain")])
+def _refusal(metadata: Mapping[str, str], status: int, code: Code, text: str) -> Route:
+    """A call that is none: answered in HTTP's terms and in gRPC's, as grpc-go does."""
+    fields = [
+        (":status", str(status)),
+        ("content-type", "application/grpc"),
+        ("grpc-status", str(int(code))),
+        ("grpc-message", percent_encode(text)),
+    ]
+    return Route(None, metadata, None, refusal=prepare_headers(fields))
 
 
 __all__ = ["EngineCall", "ErrorCode", "GrpcLayer", "parse_timeout", "percent_encode"]

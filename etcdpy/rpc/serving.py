@@ -7,6 +7,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from etcdpy.http2 import Limits
+from etcdpy.rpc.call import WRITABLE_BYTES
 from etcdpy.rpc.connection import Port
 from etcdpy.rpc.deadlines import Deadlines
 from etcdpy.rpc.http1 import HttpEndpoints
@@ -117,6 +118,7 @@ def limits_of(config: Config) -> Limits:
     """The engine's bounds as the flags set them."""
     return Limits(
         streams_max=min(config.max_concurrent_streams, Limits().streams_max),
+        writable_bytes=WRITABLE_BYTES,
         ping_interval_seconds=config.grpc_keepalive_min_time_s,
         keepalive_seconds=config.grpc_keepalive_interval_s,
         keepalive_timeout_seconds=config.grpc_keepalive_timeout_s,

@@ -1,4 +1,8 @@
-"""A server of the services on the grpcio adapter, and a client that speaks raw bytes to it."""
+"""A server of the services, and a client that speaks raw bytes to it.
+
+There are two servers: our engine, and grpcio as the reference. A module that asks for the fixture `transport`
+(`pytestmark = pytest.mark.usefixtures("transport")`) runs every test on both, and they must answer alike.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from grpc import aio
 
-from etcdpy.rpc.grpcio_adapter import make_server
+from etcdpy.http2 import Limits
+from etcdpy.rpc.call import WRITABLE_BYTES
+from etcdpy.rpc.connection import Port
+from etcdpy.rpc.deadlines import Deadlines
 from etcdpy.rpc.services import Health, make_router
+from tests.support.grpcio_adapter import make_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -19,8 +27,17 @@ if TYPE_CHECKING:
     from tests.rpc.fakes import FakeMember
 
 RECEIVE_BYTES_MAX = 2 * 1024 * 1024
+CONNECTIONS_MAX = 100
 # Nothing here takes a second; a test that waits longer is stuck.
 PATIENCE_S = 20.0
+
+ENGINE, GRPCIO = "engine", "grpcio"
+
+
+class Chosen:
+    """The server of the test that runs now; the fixture `transport` sets it."""
+
+    transport = ENGINE
 
 
 def run_async(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -74,13 +91,52 @@ class Client:
 
 @asynccontextmanager
 async def serving(router: Router) -> AsyncIterator[Client]:
-    server = make_server(router, RECEIVE_BYTES_MAX)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    listening = {ENGINE: engine_port, GRPCIO: grpcio_port}[Chosen.transport]
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        listening(router) as number,
+        aio.insecure_channel(f"127.0.0.1:{number}", options=options) as channel,
+    ):
+        yield Client(channel)
+
+
+@asynccontextmanager
+async def engine_port(router: Router) -> AsyncIterator[int]:
+    """Our own server; its port number."""
+    async with listening_port(make_port(router)) as number:
+        yield number
+
+
+def make_port(router: Router, limits: Limits | None = None, **options: Any) -> Port:
+    """What connections of our own server share."""
+    deadlines = Deadlines(asyncio.get_running_loop())
+    values = {"connections_max": CONNECTIONS_MAX, "receive_bytes_max": RECEIVE_BYTES_MAX} | options
+    return Port(
+        router, deadlines, limits or Limits(writable_bytes=WRITABLE_BYTES), http1=asyncio.Protocol, **values
+    )
+
+
+@asynccontextmanager
+async def listening_port(port: Port) -> AsyncIterator[int]:
+    server = await port.loop.create_server(port.connection, "127.0.0.1", 0)
     try:
-        async with aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
-            yield Client(channel)
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in list(port.open):
+            connection.abort()
+        port.deadlines.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def grpcio_port(router: Router) -> AsyncIterator[int]:
+    """The reference; its port number."""
+    server = make_server(router, RECEIVE_BYTES_MAX)
+    number = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield number
     finally:
         await server.stop(None)
 

@@ -15,6 +15,8 @@ from etcdpy.server import errors
 from tests.rpc.fakes import FakeMember
 from tests.rpc.harness import run_async, serving_member
 
+pytestmark = pytest.mark.usefixtures("transport")
+
 PUT = "/etcdserverpb.KV/Put"
 
 

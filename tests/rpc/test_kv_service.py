@@ -1,4 +1,4 @@
-"""etcdserverpb.KV over the adapter."""
+"""etcdserverpb.KV over both servers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ RANGE_STREAM = "/etcdserverpb.KV/RangeStream"
 PUT = "/etcdserverpb.KV/Put"
 DELETE = "/etcdserverpb.KV/DeleteRange"
 TXN = "/etcdserverpb.KV/Txn"
+pytestmark = pytest.mark.usefixtures("transport")
+
 COMPACT = "/etcdserverpb.KV/Compact"
 
 

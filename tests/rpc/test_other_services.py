@@ -1,4 +1,4 @@
-"""Lease, Cluster, Maintenance, Auth and Health over the adapter."""
+"""Lease, Cluster, Maintenance, Auth and Health over both servers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ LEASE = "/etcdserverpb.Lease/"
 CLUSTER = "/etcdserverpb.Cluster/"
 MAINTENANCE = "/etcdserverpb.Maintenance/"
 AUTH = "/etcdserverpb.Auth/"
+pytestmark = pytest.mark.usefixtures("transport")
+
 HEALTH = "/grpc.health.v1.Health/"
 
 

@@ -1,4 +1,4 @@
-"""etcdserverpb.Watch (behaviour reference, section 7): the stream itself, and once over the adapter."""
+"""etcdserverpb.Watch (behaviour reference, section 7): the stream itself, and once over both servers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from etcdpy.proto.kv_pb2 import Event
 from etcdpy.rpc.services.watch import GRPC_OVERHEAD_BYTES, PENDING_BYTES_MAX, Watch
 from tests.rpc.fakes import FakeConfig, FakeMember, RecordingCall
 from tests.rpc.harness import run_async, serving_member
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 WATCH = "/etcdserverpb.Watch/Watch"
 
@@ -120,11 +122,19 @@ def test_a_negative_start_is_refused(stream: Stream) -> None:
     assert refused(stream) == "etcdserver: mvcc: required revision has been compacted"
 
 
-def test_a_refused_watch_wastes_no_id_that_the_client_asked_for(stream: Stream) -> None:
-    stream.create(b"b", range_end=b"a", watch_id=4)
+@pytest.mark.parametrize("watch_id", [0, 4])
+def test_a_refused_watch_takes_no_id(stream: Stream, watch_id: int) -> None:
+    stream.create(b"b", range_end=b"a", watch_id=watch_id)
     stream.heard()
-    stream.create(watch_id=4)
-    assert [(response.watch_id, response.canceled) for response in stream.heard()] == [(4, False)]
+    stream.create(watch_id=watch_id)
+    assert [(response.watch_id, response.canceled) for response in stream.heard()] == [(watch_id, False)]
+
+
+def test_ids_of_cancelled_watches_are_not_given_again(stream: Stream) -> None:
+    stream.create()
+    stream.say(cancel_request=pb.WatchCancelRequest(watch_id=0))
+    stream.create()
+    assert [response.watch_id for response in stream.heard()] == [0, 0, 1]
 
 
 def test_ranges(member: FakeMember, stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""The services on `grpc.aio`: the reference for our own engine, and a server that needs nothing but grpcio.
+"""The services on `grpc.aio`: the reference for our own engine.
 
 One generic handler takes every path as a stream of bytes in both directions, because that is what all kinds
 of calls are on the wire, and a pair of tasks moves the messages: one reads, one writes. It is slow and
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from etcdpy.rpc.call import Call
+from etcdpy.rpc.call import WRITABLE_BYTES, Call
 from etcdpy.rpc.errors import CALLER_DEADLINE, Code, RpcError, message_too_large
 from etcdpy.rpc.router import Kind
 
@@ -33,12 +33,13 @@ _OK = RpcError(Code.OK, "")
 class AdapterCall(Call):
     """A call on a servicer context of grpcio."""
 
-    __slots__ = ("_is_reading", "_outgoing", "_outgoing_bytes", "_readable", "_status", "_wake")
+    __slots__ = ("_is_choked", "_outgoing", "_outgoing_bytes", "_readable", "_status", "_wake")
 
     def __init__(self, path: str, metadata: Mapping[str, str], peer: str, deadline: float | None) -> None:
         super().__init__(path, metadata, peer, deadline)
         self._outgoing: deque[bytes] = deque()
         self._outgoing_bytes = 0
+        self._is_choked = False
         self._status: RpcError | None = None
         self._wake = asyncio.Event()
         self._readable = asyncio.Event()
@@ -54,6 +55,7 @@ class AdapterCall(Call):
         if self._status is None:
             self._outgoing.append(message)
             self._outgoing_bytes += len(message)
+            self._is_choked = self._is_choked or self._outgoing_bytes > WRITABLE_BYTES
             self._wake.set()
 
     def finish(self) -> None:
@@ -104,8 +106,10 @@ class AdapterCall(Call):
                 message = self._outgoing.popleft()
                 await context.write(message)
                 self._outgoing_bytes -= len(message)
-                if self._outgoing_bytes == 0 and not self.closed and self.on_writable is not None:
-                    self.on_writable()
+                if self._is_choked and self._outgoing_bytes <= WRITABLE_BYTES:
+                    self._is_choked = False
+                    if self.on_writable is not None and not self.closed:
+                        self.on_writable()
             if self._status is not None:
                 return self._status
             self._wake.clear()
@@ -132,7 +136,8 @@ class _Handler:
         loop = asyncio.get_running_loop()
         remaining: Any = context.time_remaining()  # None without a deadline, whatever its stub says
         deadline = None if remaining is None else loop.time() + remaining
-        call = AdapterCall(path, _metadata(context.invocation_metadata()), context.peer(), deadline)
+        peer = context.peer().removeprefix("ipv4:")
+        call = AdapterCall(path, _metadata(context.invocation_metadata()), peer, deadline)
         timer = None if deadline is None else loop.call_at(deadline, call.abort, CALLER_DEADLINE)
         reader = loop.create_task(self._read(path, call, context))
         try:

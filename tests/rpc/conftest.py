@@ -1,0 +1,20 @@
+"""Both servers for the tests of services."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rpc.harness import ENGINE, GRPCIO, Chosen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(params=[ENGINE, GRPCIO])
+def transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The server under the services."""
+    Chosen.transport = request.param
+    yield request.param
+    Chosen.transport = ENGINE
