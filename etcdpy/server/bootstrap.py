@@ -1,9 +1,8 @@
 """From a data directory to the parts of a member.
 
-A new member writes its WAL with one configuration change for each initial member, already
-committed, and then takes the way of every
-restart: open the backend, choose the raft snapshot, read the log, and hand raft what it finds. There is no second way in that
-could differ (formats reference, sections 7.1 and 9.4).
+A new member writes its WAL with one configuration change for each initial member, already committed, and
+then takes the way of every restart: open the backend, choose the raft snapshot, read the log, and hand raft
+what it finds. There is no second way in that could differ (formats reference, sections 7.1 and 9.4).
 """
 
 from __future__ import annotations
@@ -121,19 +120,24 @@ def bootstrap(
     fresh = not wal.exists(where.wal_dir)
     if fresh:
         _create_wal(where, _found(config))
-    backend = Backend.open(where.backend, call_soon=call_soon)
+    backend = Backend.open(
+        where.backend,
+        call_soon=call_soon,
+        batch_interval_s=config.backend_batch_interval_s,
+        batch_operations_max=config.backend_batch_limit,
+    )
     files = wal.SnapshotFiles(where.snap_dir)
-    snapshot, wal_log, recovered = _open_log(where, files)
+    snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     snapshot_index = 0 if snapshot is None else snapshot.metadata.index
     if snapshot_index > backend.consistent_index:
         raise DataDirectoryError(
-            f"the backend is at index {backend.consistent_index}, older than the raft snapshot at {snapshot_index}"
+            f"the backend is at index {backend.consistent_index}, before the raft snapshot at {snapshot_index}"
         )
     if recovered.hard_state is None and not recovered.entries and snapshot is None:
         # A first start, or one that ended between making the log and writing its first entries.
         _write_first_entries(wal_log, _found(config))
         wal_log.close()
-        snapshot, wal_log, recovered = _open_log(where, files)
+        snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     identity = _identity(recovered.metadata)
     state = build_state(config, backend)
     node = _raft_node(config, identity, snapshot, recovered, randrange)
@@ -154,7 +158,7 @@ def bootstrap(
 def build_state(config: Config, backend: Backend) -> State:
     """Everything that stands on a backend."""
     store = Store(backend)
-    hub = WatchHub(store)
+    hub = WatchHub(store, progress_interval_s=config.watch_progress_notify_interval_s)
     lessor = Lessor(backend, config.lease_ttl_min_s)
     for lease_id, key in store.attached_leases():
         lessor.attach(lease_id, key)
@@ -185,17 +189,20 @@ def _write_first_entries(log: wal.Log, cluster: Cluster) -> None:
     log.append(entries, raft_codec.encode_hard_state(state), sync=True)
 
 
-def _open_log(where: Layout, files: wal.SnapshotFiles) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
+def _open_log(
+    where: Layout, files: wal.SnapshotFiles, segments_max: int
+) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
     """Open the log at the newest snapshot that it names and knows to be committed, in one reading of it."""
     for snapshot in files.whole():
         try:
-            log, recovered = wal.Log.open(where.wal_dir, _mark_of(snapshot))
+            log, recovered = wal.Log.open(where.wal_dir, _mark_of(snapshot), segments_max=segments_max)
         except wal.MissingMark:
             continue
         if recovered.hard_state is not None and recovered.hard_state.commit >= snapshot.metadata.index:
             return snapshot, log, recovered
         log.close()
-    return (None, *wal.Log.open(where.wal_dir, wal.SnapshotMark(0, 0, None)))
+    mark = wal.SnapshotMark(0, 0, None)
+    return (None, *wal.Log.open(where.wal_dir, mark, segments_max=segments_max))
 
 
 def _mark_of(snapshot: WireSnapshot) -> wal.SnapshotMark:

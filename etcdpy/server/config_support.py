@@ -15,12 +15,8 @@ from etcdpy.server.config_table import FLAGS
 # Accepted without effect when set to anything but the default; a warning names them at start.
 NOT_YET = frozenset(
     {
-        "backend-batch-interval",
-        "backend-batch-limit",
         "bootstrap-defrag-threshold-megabytes",
         "compact-hash-check-time",
-        "compaction-batch-limit",
-        "compaction-sleep-interval",
         "corrupt-check-time",
         "discovery-proxy",
         "distributed-tracing-address",
@@ -34,7 +30,6 @@ NOT_YET = frozenset(
         "initial-election-tick-advance",
         "listen-client-http-urls",
         "listen-metrics-urls",
-        "max-wals",
         "memory-mlock",
         "metrics",
         "raft-read-timeout",
@@ -43,7 +38,6 @@ NOT_YET = frozenset(
         "socket-reuse-port",
         "warning-apply-duration",
         "warning-unary-request-duration",
-        "watch-progress-notify-interval",
     }
 )
 

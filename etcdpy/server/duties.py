@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 LEASE_SCAN_S = 0.5
 # Revokes of expired leases under way at once.
 REVOKES_MAX = 16
-COMPACTION_BATCH = 1000
-COMPACTION_PAUSE_S = 0.01
 
 
 class Timer(Protocol):
@@ -91,7 +89,9 @@ class Duties:
         self._timer.call_later(0, self._catch_up)
 
     def _catch_up(self) -> None:
-        """One pass over the watchers that are behind; another one right after other work, while there is more."""
+        """One pass over the watchers that are behind; another one right after other work, while there
+        is more.
+        """
         if self._member.state.hub.catch_up():
             self._catch_up_soon()
 
@@ -174,8 +174,9 @@ class Duties:
 
     def _run_compaction(self) -> None:
         self._compacting = True
-        if self._member.state.store.compact_step(COMPACTION_BATCH):
-            self._timer.call_later(COMPACTION_PAUSE_S, self._run_compaction)
+        config = self._member.config
+        if self._member.state.store.compact_step(config.compaction_batch_limit):
+            self._timer.call_later(config.compaction_sleep_interval_s, self._run_compaction)
             return
         self._compacting = False
         waiting, self._when_compacted = self._when_compacted, []
