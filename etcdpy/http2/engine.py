@@ -159,8 +159,8 @@ class Engine(SendingHalf):
 
     @property
     def drained(self) -> bool:
-        """After `shutdown`: nothing is left to do, the transport may be closed once all is written."""
-        return self._draining and not self._streams
+        """After `shutdown`: nothing is left to do or to write, the transport may be closed."""
+        return self._draining and not self._streams and not self._out
 
     def hold(self, stream_id: int) -> None:
         """Take at most one more window of this stream's body until `release`."""
@@ -624,7 +624,10 @@ class Engine(SendingHalf):
         elif name == frames.SETTING_MAX_FRAME_SIZE:
             if not frames.FRAME_BYTES_DEFAULT <= value <= frames.FRAME_BYTES_LARGEST:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"maximum frame size of {value}")
-            self._peer_frame_bytes_max = value
+            # A frame cannot be interrupted: one of the size of a write would let other streams wait.
+            self._peer_frame_bytes_max = min(
+                value, max(self._limits.write_bytes // 4, frames.FRAME_BYTES_DEFAULT)
+            )
         elif name == frames.SETTING_ENABLE_PUSH and value > 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH of {value}")
 

@@ -89,6 +89,12 @@ _INTEGER_BYTES_MAX = 5
 """Continuation bytes of one integer: 35 bits, more than any length or size that can be right."""
 
 
+_SIZE_UPDATES_MAX = 8
+"""At the start of one block; an encoder needs two (section 4.2)."""
+_BOMB_FACTOR = 4
+"""How many times `fields_max` a block may have before it ends the connection, not only its stream."""
+
+
 def _fault(reason: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.COMPRESSION_ERROR, reason)
 
@@ -168,6 +174,9 @@ class Decoder:
         table = self._table
         fields: list[Field] = []
         append = fields.append
+        # A literal costs ten times an index, so a list that is refused anyway is not read to its end at any
+        # price.
+        literals_max = _BOMB_FACTOR * self._fields_max
         size = len(block)
         position = 0
         if self._must_shrink or (size and block[0] & 0xE0 == 0x20):
@@ -185,6 +194,8 @@ class Decoder:
             else:
                 field, position = self._decode_literal(block, position, octet)
                 append(field)
+                if len(fields) > literals_max:
+                    raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header block is a bomb")
         return fields if self._is_acceptable(fields, size) else None
 
     def _is_acceptable(self, fields: list[Field], block_bytes: int) -> bool:
@@ -223,8 +234,12 @@ class Decoder:
     def _decode_size_updates(self, block: bytes) -> int:
         """The updates a block may begin with (section 6.3); where its fields begin."""
         position = 0
+        count = 0
         size = len(block)
         while position < size and block[position] & 0xE0 == 0x20:
+            count += 1
+            if count > _SIZE_UPDATES_MAX:
+                raise _fault("too many table size updates")
             value = block[position] & 0x1F
             position += 1
             if value == 0x1F:
@@ -363,8 +378,8 @@ class Encoder:
             oldest = self._inserted - len(self._entries)
             pair, entry_bytes = self._entries.popleft()
             self._bytes -= entry_bytes
-            if self._serial_by_pair.get(pair) == oldest:
-                del self._serial_by_pair[pair]
+            # A pair that is in the table is named by its index and never inserted again; a name may be.
+            del self._serial_by_pair[pair]
             if self._serial_by_name.get(pair[0]) == oldest:
                 del self._serial_by_name[pair[0]]
 

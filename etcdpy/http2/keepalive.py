@@ -2,8 +2,9 @@
 connects.
 
 A client that pings too often gets strikes and then GOAWAY with "too_many_pings". Clients also ping to measure
-the bandwidth, once a round trip while data flows, so whenever we sent HEADERS or DATA since the last PING,
-the strikes are forgotten. Excused PINGs are still counted by a bucket.
+the bandwidth, once a round trip while data flows; on a fast network that is thousands a second. So whenever
+we sent HEADERS or DATA since the last PING, it is excused and the strikes are forgotten: such PINGs are never
+more than our answers.
 """
 
 from etcdpy.http2.limits import Bucket, Limits
@@ -27,11 +28,11 @@ class PingPolice:
         running."""
         elapsed = now - self._last_at
         self._last_at = now
-        if not self._bucket.take(now):
-            return False
         if answered:
             self._strikes = 0
             return True
+        if not self._bucket.take(now):
+            return False
         if elapsed < (self._interval_seconds if busy else self._idle_seconds):
             self._strikes += 1
         return self._strikes <= self._strikes_max

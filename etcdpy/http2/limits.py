@@ -83,9 +83,10 @@ class Limits:
     settings_burst: int = 50
     settings_per_second: float = 1.0
     """SETTINGS frames; each costs an answer and a walk over all streams."""
-    ping_burst: int = 2000
-    ping_per_second: float = 1000.0
-    """PING frames that `Keepalive` excuses: gRPC clients measure the bandwidth with one per round trip."""
+    ping_burst: int = 100
+    ping_per_second: float = 1.0
+    """PING frames that came without an answer of ours in between; holds even where no interval is asked
+    for."""
     empty_frames_burst: int = 500
     empty_frames_per_second: float = 50.0
     """Frames that carry nothing: empty DATA without END_STREAM, PRIORITY, unknown types, anything for a

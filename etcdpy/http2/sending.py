@@ -7,6 +7,7 @@ uncopied; `data_to_send` cuts at most `Limits.write_bytes` from the queues, one 
 So an answer of 100 MB exists once, and another stream waits for one write at most.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -22,7 +23,7 @@ _PAUSED = -1
 """As room: not even an answer without a body may be written."""
 
 
-class SendingHalf:
+class SendingHalf(ABC):
     """Stream queues, the peer's windows, and the pieces of the next write."""
 
     def __init__(self, limits: Limits, on_writable: Callable[[int], object]) -> None:
@@ -201,8 +202,9 @@ class SendingHalf:
 
     # The machinery.
 
+    @abstractmethod
     def _fail(self, fault: ConnectionFault) -> None:
-        raise NotImplementedError
+        """End the connection: the other half knows how."""
 
     def _write_control(self, frame: bytes) -> None:
         self._out.append(frame)

@@ -6,7 +6,18 @@ from __future__ import annotations
 import pytest
 
 from etcdpy.http2 import ErrorCode
-from tests.http2.wire import REQUEST, Client, body, request, resets_with
+from etcdpy.http2.hpack import encode_static
+from tests.http2.wire import (
+    END_HEADERS,
+    HEADERS,
+    REQUEST,
+    Client,
+    body,
+    fails_with,
+    frame,
+    request,
+    resets_with,
+)
 
 Fields = list[tuple[str, str]]
 METHOD, SCHEME, PATH, AUTHORITY = REQUEST
@@ -58,6 +69,13 @@ def test_8_1_trailers_have_regular_fields_only(field: tuple[str, str]) -> None:
     client = Client()
     client.send(request(1))
     resets_with(client, ErrorCode.PROTOCOL_ERROR, 1, request(1, fields=[field], end=True))
+
+
+def test_8_1_trailers_too_large_are_a_stream_error() -> None:
+    client = Client()
+    client.send(request(1))
+    fields = [(f"a{number}", "") for number in range(257)]
+    resets_with(client, ErrorCode.ENHANCE_YOUR_CALM, 1, request(1, fields=fields, end=True))
 
 
 @pytest.mark.parametrize("pieces", [[b"abc"], [b"abcd", b"e"], [b"abcde"], [b""], [b"ab", b"cdefg"]])
@@ -163,6 +181,7 @@ def test_8_3_1_options_may_ask_for_the_whole_server() -> None:
 
 def test_8_3_1_host_and_authority_must_not_differ() -> None:
     is_malformed([*REQUEST, ("host", "other")])
+    is_malformed([*REQUEST, ("host", "other"), ("host", "node")])
     assert deliver([*REQUEST, ("host", "node")]).headers[1].authority == "node"
     assert deliver([*REQUEST[:3], ("host", "node")]).headers[1].authority == ""
 
@@ -190,3 +209,34 @@ def test_equal_blocks_are_delivered_as_one_object() -> None:
     client.send(request(1), request(3), request(5, fields=[*REQUEST, ("a", "b")]))
     assert client.headers[1] is client.headers[3]
     assert client.headers[5] is not client.headers[1]
+    assert "POST http://node/kv" in repr(client.headers[1])
+
+
+def test_equal_blocks_mean_something_else_once_the_table_changed() -> None:
+    client = Client()
+    block = encode_static(REQUEST)
+    for number, wire in enumerate(
+        (b"\x40\x01a\x011", b"\xbe", b"\xbe", b"\x40\x01a\x012", b"\xbe", b"\x20\x3f\xe1\x1f")
+    ):
+        client.send(
+            frame(HEADERS, END_HEADERS, 2 * number + 1, wire + block if wire[0] == 0x20 else block + wire)
+        )
+    assert [client.headers[stream_id].get("a") for stream_id in (1, 3, 5, 7, 9, 11)] == [
+        "1",
+        "1",
+        "1",
+        "2",
+        "2",
+        None,
+    ]
+    assert client.headers[3] is client.headers[5]
+    fails_with(client, ErrorCode.COMPRESSION_ERROR, frame(HEADERS, END_HEADERS, 13, block + b"\xbe"))
+
+
+def test_what_is_remembered_of_blocks_is_bounded() -> None:
+    client = Client()
+    for number in range(1000):
+        client.send(request(2 * number + 1, end=True, fields=[*REQUEST, ("a", str(number))]))
+    client.send(request(2001, end=True, fields=[*REQUEST, ("a", "0")]))
+    assert client.headers[2001] is not client.headers[1]
+    assert client.headers[2001].get("a") == "0"

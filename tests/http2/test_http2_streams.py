@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from etcdpy.http2 import ErrorCode, Limits, prepare_headers
+from etcdpy.http2 import ErrorCode, Limits, RequestHeaders, prepare_headers
 from etcdpy.http2.hpack import encode_static
 from tests.http2.wire import (
     ACK,
@@ -225,6 +225,13 @@ def test_4_2_data_is_cut_to_the_peers_maximum_frame_size() -> None:
     assert data_of(sent, 1) == b"a" * 15_000 + b"b" * 30_000 + b"c"
 
 
+def test_4_2_however_large_the_peers_frames_ours_leave_room_for_others() -> None:
+    client = Client()
+    client.send(settings((4, MIB), (5, 2**24 - 1)), window_update(0, MIB), request(1, end=True))
+    client.engine.send_data(1, b"a" * MIB, end_stream=True)
+    assert max(len(one.payload) for one in client.read_all()) == 65_536
+
+
 def test_4_3_a_block_longer_than_a_frame_is_continued() -> None:
     client = Client()
     client.send(request(1, end=True))
@@ -263,6 +270,11 @@ def test_6_9_1_data_beyond_the_stream_window_is_a_stream_error() -> None:
     resets_with(client, ErrorCode.FLOW_CONTROL_ERROR, 1, body(1, b"x"))
 
 
+def test_6_9_1_data_beyond_the_connection_window_is_a_connection_error() -> None:
+    client = Client(Limits(connection_window_bytes=65_535, frame_bytes_max=100_000))
+    fails_with(client, ErrorCode.FLOW_CONTROL_ERROR, request(1), body(1, b"x" * 65_536))
+
+
 def test_6_9_1_padding_counts() -> None:
     client = Client()
     client.send(request(1))
@@ -279,6 +291,8 @@ def test_5_2_2_a_held_stream_gets_its_window_back_on_release() -> None:
     client.engine.hold(1)
     assert client.send(*[body(1, b"x" * 16_384)] * 3) == []
     client.engine.release(1)
+    client.engine.hold(1)
+    client.engine.release(1)  # nothing is left to give back
     assert [(one.stream_id, one.number) for one in client.read()] == [(1, 3 * 16_384)]
 
 
@@ -328,6 +342,11 @@ def test_6_8_graceful_shutdown_announces_waits_a_round_trip_and_drains() -> None
     assert not client.engine.drained
     for stream_id in (1, 3):
         assert client.engine.send_response(stream_id, ANSWER, [b"x"], TRAILERS)
+    client.engine.pause()
+    client.read()
+    assert not client.engine.drained, "the answers are not written yet"
+    client.engine.resume()
+    assert len(client.read()) == 6
     assert client.engine.drained
     assert not client.engine.closed
 
@@ -338,6 +357,39 @@ def test_6_8_graceful_shutdown_does_not_wait_for_a_silent_peer() -> None:
     client.read()
     assert [one.kind for one in client.wait(5.0)] == [GOAWAY]
     assert client.engine.drained
+
+
+def test_close_ends_the_connection_by_our_own_will() -> None:
+    client = Client()
+    client.send(request(1))
+    client.engine.close(ErrorCode.INTERNAL_ERROR, "going down")
+    (goaway,) = client.read()
+    assert goaway.payload == b"\0\0\0\x01" + b"\0\0\0\x02" + b"going down"
+    assert client.events[-1] == ("reset", 1, ErrorCode.INTERNAL_ERROR)
+    assert client.engine.closed
+    assert client.engine.fault is None
+    client.engine.shutdown(0.0)
+    client.engine.tick(1000.0)
+    assert client.read() == []
+
+
+def test_shutdown_twice_is_shutdown_once() -> None:
+    client = Client()
+    client.engine.shutdown(0.0)
+    assert len(client.read()) == 2
+    client.engine.shutdown(0.0)
+    assert client.read() == []
+
+
+def test_what_is_asked_of_a_stream_that_is_gone_is_answered_with_no() -> None:
+    engine = Client().engine
+    engine.hold(1)
+    engine.release(1)
+    assert not engine.reset_stream(1)
+    assert not engine.send_headers(1, ANSWER)
+    assert not engine.send_data(1, b"x")
+    assert not engine.send_response(1, ANSWER, [b"x"], TRAILERS)
+    assert engine.pending_bytes(1) == 0
 
 
 # 8.1 An answer that ends first
@@ -381,6 +433,29 @@ def test_a_reset_drops_what_is_queued() -> None:
     assert client.send(window_update(0, 5)) == []
 
 
+def test_a_reset_of_a_stream_that_waits_for_its_turn_takes_it_out_of_the_round() -> None:
+    client = Client()
+    client.send(request(1, end=True), request(3, end=True))
+    client.engine.send_data(1, [b"x" * 20_000, b"y"])
+    client.engine.send_data(1, b"z")
+    client.engine.send_data(3, b"w" * 20_000)
+    client.engine.receive_data(reset(1), 0.0)
+    assert {one.stream_id for one in client.read_all()} == {3}
+
+
+class Closer(Client):
+    def on_headers(self, stream_id: int, headers: RequestHeaders, end_stream: bool) -> None:
+        super().on_headers(stream_id, headers, end_stream)
+        self.engine.close()
+
+
+def test_a_handler_may_close_while_frames_are_still_read() -> None:
+    client = Closer()
+    client.send(request(1), request(3), b"\xff\xff\xff" + bytes(6))
+    assert client.events == [("headers", 1, False), ("reset", 1, ErrorCode.NO_ERROR)]
+    assert client.engine.fault is None
+
+
 def test_a_choked_stream_hears_on_writable_once() -> None:
     client = Client(Limits(writable_bytes=1000))
     client.send(settings((4, 0)), request(1, end=True))
@@ -410,6 +485,7 @@ def test_prepared_blocks_do_not_touch_the_table() -> None:
     prepared = prepare_headers([(":status", "200"), ("content-type", "application/grpc"), ("x", "y")])
     assert prepared.block[0] == 0x88
     assert not any(octet & 0xC0 == 0x40 for octet in prepared.block[:2])
+    assert repr(prepared.block) in repr(prepared)
     client = Client()
     client.send(request(1, end=True))
     client.engine.send_headers(1, prepared, end_stream=True)

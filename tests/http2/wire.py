@@ -158,6 +158,7 @@ def fails_with(client: Client, code: ErrorCode, *frames: bytes) -> None:
     client.take_events()
     answer = client.send(*frames)
     assert client.code == code, client.engine.fault
+    assert str(client.engine.fault).startswith(code.name)
     assert answer[-1].kind == GOAWAY
     assert int.from_bytes(answer[-1].payload[4:8], "big") == code
     assert client.engine.open_streams == 0
