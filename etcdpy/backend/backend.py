@@ -24,7 +24,7 @@ import lmdb
 
 from etcdpy.backend.batch import Batch
 from etcdpy.backend.buckets import CONSISTENT_INDEX, NAMES, TAILS_NAME, TERM, Bucket
-from etcdpy.backend.committer import Committer, translate, write_batch
+from etcdpy.backend.committer import Committer, translate, write_batch, write_copy
 from etcdpy.backend.errors import BackendCorrupt, BackendError, BackendLocked
 from etcdpy.backend.long_keys import CHUNK, Row
 from etcdpy.backend.reader import Reader
@@ -38,6 +38,9 @@ READERS_MAX: Final = 126
 
 # Above this many waiting operations the disk is too slow for the writers, and somebody should slow them down.
 OVERLOAD_OPERATIONS: Final = 400_000
+
+# What an interrupted defragmentation leaves behind.
+COPY_SUFFIX: Final = ".tmp"
 
 # Told from every stored value, `None` included, by identity.
 _MISSING: Final = bytes(bytearray(b"missing"))
@@ -72,9 +75,12 @@ class Backend:
         self._open = Batch()
         self._frozen = Batch()
         self._flushing = False
+        self._copying = False
+        self._views = 0
         self._waiting: list[Callable[[], None]] = []
         self._flushed_at = 0.0
         self._lock_fd = _lock(path)
+        path.with_name(path.name + COPY_SUFFIX).unlink(missing_ok=True)
         try:
             self._env = _open_environment(path, map_bytes)
             self._attach()
@@ -304,7 +310,7 @@ class Backend:
 
     def _flushed(self, batch: Batch, answers: list[Callable[[], None]], error: BackendError | None) -> None:
         if batch is self._frozen and self._flushing:
-            self._flushing = False
+            self._flushing = self._copying = False
             if error is not None:
                 self._failure = error
                 self._on_failure(error)
@@ -320,6 +326,63 @@ class Backend:
             waiting, self._waiting = self._waiting, []
             self.flush(lambda: _call_all(waiting))
 
+    # ---- defragmentation
+
+    def defragment(self, done: Callable[[BackendError | None], None]) -> None:
+        """Copy the database without its free pages and let the copy take its place.
+
+        Reads and writes go on: what is written meanwhile waits in the open batch, because the thread that
+        would flush it is at work on the copy. `done(error)` is called on the loop thread. A view that is open
+        at the end keeps the old file, and the copy is thrown away.
+        """
+        if self._failure is not None:
+            done(self._failure)
+            return
+        self.flush(lambda: self._copy(done))
+
+    def _copy(self, done: Callable[[BackendError | None], None]) -> None:
+        if self._flushing:
+            self._waiting.append(lambda: self._copy(done))
+            return
+        self._flushing = self._copying = True
+        env, target = self._env, self.path.with_name(self.path.name + COPY_SUFFIX)
+        if self._committer is None:
+            write_copy(env, target)
+            self._copied(target, None, done)
+        else:
+            self._committer.submit(
+                lambda: write_copy(env, target), lambda error: self._copied(target, error, done)
+            )
+
+    def _copied(
+        self, target: Path, error: BackendError | None, done: Callable[[BackendError | None], None]
+    ) -> None:
+        if error is None and not self._copying:
+            error = BackendError("the database was written while it was copied")
+        if error is None and self._views:
+            error = BackendError("the database is being read as a whole; try again later")
+        if error is None:
+            self._replace(target)
+        else:
+            target.unlink(missing_ok=True)
+        if self._copying:
+            self._copying = self._flushing = False
+        done(error)
+        if self._waiting and not self._flushing and not self._closed:
+            waiting, self._waiting = self._waiting, []
+            self.flush(lambda: _call_all(waiting))
+
+    def _replace(self, target: Path) -> None:
+        """Close the environment and open it again on the copy."""
+        self._reader.close()
+        self._env.close()
+        os.rename(target, self.path)
+        _sync_directory(self.path.parent)
+        os.close(self._lock_fd)
+        self._lock_fd = _lock(self.path)
+        self._env = _open_environment(self.path, self._map_bytes)
+        self._attach()
+
     # ---- the environment
 
     @property
@@ -334,7 +397,11 @@ class Backend:
 
     def view(self) -> Reader:
         """A fixed view of what is on disk. Flush first if the latest writes matter; close it after use."""
-        return Reader(self._env, self._dbs, self._tails)
+        self._views += 1
+        return Reader(self._env, self._dbs, self._tails, self._view_closed)
+
+    def _view_closed(self) -> None:
+        self._views -= 1
 
     def entries(self, bucket: int) -> int:
         """Rows of a bucket on disk (the batches are not counted)."""
@@ -398,6 +465,14 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise BackendLocked(f"{path} is in use by another process") from error
     return descriptor
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open_environment(path: Path, map_bytes: int) -> lmdb.Environment:

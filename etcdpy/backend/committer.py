@@ -10,7 +10,9 @@ interpreter lock around every call into LMDB; page copies and the sync run besid
 """
 
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,21 @@ def _write_bucket(
             ascending = not cursor.last() or rows[0][0] > bytes(cursor.key())
             consumed, added = cursor.putmulti(rows, append=ascending)
             assert consumed == len(rows), f"{bucket.name}: wrote {consumed} ({added} new) of {len(rows)} rows"
+
+
+def write_copy(env: lmdb.Environment, target: Path) -> None:
+    """A compact copy of the database, on disk when this returns."""
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            env.copyfd(descriptor, compact=True)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except lmdb.Error as error:
+        raise translate(error) from error
+    except OSError as error:
+        raise BackendFull(f"cannot write {target}: {error}") from error
 
 
 def translate(error: lmdb.Error) -> BackendError:

@@ -6,7 +6,7 @@ lives, so close it.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -32,9 +32,12 @@ _row_key = itemgetter(0)
 class Reader:
     """A fixed view of all buckets."""
 
-    __slots__ = ("_dbs", "_tails", "_txn", "has_long_keys", "read")
+    __slots__ = ("_closed", "_dbs", "_tails", "_txn", "has_long_keys", "read")
 
-    def __init__(self, env: "lmdb.Environment", dbs: list[Any], tails: Any) -> None:
+    def __init__(
+        self, env: "lmdb.Environment", dbs: list[Any], tails: Any, closed: Callable[[], None] | None = None
+    ) -> None:
+        self._closed = closed
         self._txn = env.begin()
         self._dbs = dbs
         self._tails = tails
@@ -49,6 +52,9 @@ class Reader:
 
     def close(self) -> None:
         self._txn.abort()
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
 
     def get(self, bucket: int, key: bytes) -> bytes | None:
         value: bytes | None

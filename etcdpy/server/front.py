@@ -216,7 +216,7 @@ class Front:
 
     def defragment(self, done: Done) -> None:
         """Give unused space back to the file system."""
-        done(Result(error=NotSupported("defragment")))
+        self._member.state.backend.defragment(lambda error: done(Result(pb.DefragmentResponse(), error)))
 
     def authenticate(self, request: pb.AuthenticateRequest, done: Done) -> None:
         """Check a password and make a token."""
