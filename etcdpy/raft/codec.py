@@ -283,7 +283,7 @@ _ONE_ENTRY = frozenset({MessageType.READ_INDEX, MessageType.READ_INDEX_RESP})
 
 
 def check_message(message: Message) -> None:
-    """Refuse what no correct member sends. Whoever builds messages from foreign bytes elsewhere calls this too."""
+    """Refuse what no correct member sends. Whoever makes messages of foreign bytes elsewhere calls it too."""
     kind = message.type
     if message.from_ == 0:
         if kind is MessageType.HEARTBEAT and message.to == 0:

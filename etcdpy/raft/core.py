@@ -116,8 +116,8 @@ class Core:
             handler(self, message)
 
     def _settle_term(self, message: Message) -> bool:
-        """Compare terms (paper 5.1). True if the message is still to be handled: it is of our own term now, or of a
-        higher one that was only asked about.
+        """Compare terms (paper 5.1). True if the message is still to be handled: it is of our own term now,
+        or of a higher one that is only asked about.
         """
         if message.term > self.term:
             return self._settle_higher_term(message)

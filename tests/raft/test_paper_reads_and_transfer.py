@@ -125,7 +125,24 @@ def test_pending_reads_are_forgotten_when_leadership_ends() -> None:
     for id_ in (2, 3):
         network[id_].forget_leader()
     network.elect(1)
+    network.tick(1)
+    network.settle()
     assert network.members[1].reads == []
+
+
+def test_reads_that_wait_for_a_first_commit_are_forgotten_with_the_term() -> None:
+    network = cluster()
+    network.dropped_types = {MessageType.APP}
+    network[2].forget_leader()
+    network[3].forget_leader()
+    network.elect(2)
+    network[2].read_index(b"r1")
+    network[2].step(Message(MessageType.HEARTBEAT, from_=3, to=2, term=9))
+    network.heal()
+    for id_ in (1, 2, 3):
+        network[id_].forget_leader()
+    network.elect(2)
+    assert network.members[2].reads == []
 
 
 def test_a_deposed_leader_cannot_serve_a_stale_read() -> None:
@@ -197,6 +214,14 @@ def test_if_it_does_not_complete_within_an_election_timeout_it_is_aborted() -> N
     assert (network[1].role, network[1].status().transferee) == (Role.LEADER, 0)
     network.propose(1, b"x")
     assert network.members[2].applied_data == [b"x"]
+
+
+def test_a_leader_that_loses_its_term_forgets_the_transfer() -> None:
+    network = cluster()
+    network.isolate(3)
+    network[1].transfer_leader(3)
+    network[1].step(Message(MessageType.HEARTBEAT, from_=2, to=1, term=9))
+    assert network[1].status().transferee == 0
 
 
 def test_a_second_transfer_replaces_the_first_and_repeating_one_changes_nothing() -> None:

@@ -405,6 +405,18 @@ def test_a_late_rejection_changes_nothing() -> None:
     assert not member.node.has_ready()
 
 
+def test_a_hint_below_what_is_known_to_match_is_not_followed() -> None:
+    member = leader_with(1, 1, 1, term=1)
+    answers(member)
+    acknowledge(member, 2, 2)
+    member.node.propose([b"x"])
+    answers(member)
+    member.node.report_unreachable(2)
+    probe = member.node.status().progress_by_id[2]
+    member.node.step(Message(MessageType.APP_RESP, from_=2, to=1, term=2, index=probe.next - 1, reject=True))
+    assert member.node.status().progress_by_id[2].next == probe.match + 1
+
+
 def test_while_probing_only_the_answer_to_the_probe_counts_as_a_rejection() -> None:
     member = leader_with(1, 1, 1, term=1)
     answers(member)
