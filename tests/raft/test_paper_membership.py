@@ -5,6 +5,8 @@ Each name says the rule it holds the core to.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from etcdpy.raft import codec
@@ -39,7 +41,7 @@ def joint(
     return ConfChangeV2([ConfChangeSingle(*step) for step in steps], transition)
 
 
-def cluster(**options: object) -> Network:
+def cluster(**options: Any) -> Network:
     network = Network(THREE, **options)
     network.elect(1)
     return network
@@ -278,7 +280,7 @@ def test_messages_of_a_removed_member_change_nothing() -> None:
 def test_several_changes_at_once_go_through_a_joint_configuration_and_leave_it_by_themselves() -> None:
     network = Network((1,), strangers=(2, 3))
     network.elect(1)
-    seen = []
+    seen: list[ConfState] = []
     network[1].propose_conf_change(joint((ADD, 2), (ADD, 3)))
     for _ in range(30):
         network.turn_all()

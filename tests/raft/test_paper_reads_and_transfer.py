@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from etcdpy.raft.errors import ProposalDropped
@@ -11,7 +13,7 @@ from tests.raft.network import Network, answers, member_with
 THREE = (1, 2, 3)
 
 
-def cluster(**options: object) -> Network:
+def cluster(**options: Any) -> Network:
     network = Network(THREE, **options)
     network.elect(1)
     return network

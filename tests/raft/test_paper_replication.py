@@ -5,6 +5,8 @@ Each name says the rule it holds the core to.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from etcdpy.raft.errors import LogDiverged, ProposalDropped
@@ -16,7 +18,7 @@ THREE = (1, 2, 3)
 
 
 def leader_with(
-    *terms: int, term: int | None = None, voters: tuple[int, ...] = THREE, **options: object
+    *terms: int, term: int | None = None, voters: tuple[int, ...] = THREE, **options: Any
 ) -> Member:
     """A leader whose election is over; its own empty entry is on its own disk and nowhere else."""
     member = member_with(1, voters, *terms, term=term, pre_vote=False, **options)
@@ -538,7 +540,7 @@ def test_while_probing_one_message_is_out_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"inflight_messages_max": 3}, {"inflight_bytes_max": 30}])
-def test_a_full_window_pauses_sending_until_an_acknowledgement(limits: dict[str, int]) -> None:
+def test_a_full_window_pauses_sending_until_an_acknowledgement(limits: dict[str, Any]) -> None:
     member = leader_with(**limits)
     answers(member)
     acknowledge(member, 2, 1)

@@ -170,7 +170,7 @@ def test_a_hard_state_conf_state_and_change_are_written_whole() -> None:
 @given(messages())
 def test_protobuf_reads_what_we_write(message: Message) -> None:
     parsed = raft_pb2.Message.FromString(codec.encode_message(message))
-    assert (parsed.type, parsed.to, parsed.term, parsed.commit) == (
+    assert (int(parsed.type), parsed.to, parsed.term, parsed.commit) == (
         message.type, message.to, message.term, message.commit,
     )  # fmt: skip
     assert [entry.SerializeToString() for entry in parsed.entries] == [e.encoded for e in message.entries]
