@@ -410,9 +410,20 @@ def _failure(code: int, message: str, after_headers: bool) -> PreparedHeaders:
 def percent_encode(message: str) -> str:
     """A status message as its header value: printable ASCII stays, other bytes of its UTF-8 become %XX.
 
-    So do spaces at the ends, which no header value may have.
+    So do spaces at the ends, which no header value may have. The value is cut at
+    `STATUS_MESSAGE_BYTES_MAX`, between characters.
     """
-    encoded = message.encode("utf-8", "replace")[:STATUS_MESSAGE_BYTES_MAX]
+    message = message[:STATUS_MESSAGE_BYTES_MAX]
+    text = _percent_encode(message)
+    while len(text) > STATUS_MESSAGE_BYTES_MAX:
+        # A character takes 12 letters at most (four bytes of UTF-8), so this never cuts too much.
+        message = message[: -((len(text) - STATUS_MESSAGE_BYTES_MAX + 11) // 12)]
+        text = _percent_encode(message)
+    return text
+
+
+def _percent_encode(message: str) -> str:
+    encoded = message.encode("utf-8", "replace")
     text = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in encoded)
     inner = text.strip(" ")
     if inner == text:
