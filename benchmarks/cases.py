@@ -44,7 +44,8 @@ def go_client(
         "callers": callers,
         "connections": connections,
         "prefix": KEY_PREFIX,
-    } | more
+    }
+    settings.update(more)
     return Case(
         name,
         count,

@@ -37,9 +37,9 @@ class Difference:
 KNOWN_DIFFERENCES = (
     Difference("HashKVResponse.hash_revision exists since 3.6", "cleared by `comparable`"),
     Difference(
-        "HashKV exactly at the compacted revision: 3.5.1 refuses it; since 3.5.5 the hash is remembered from "
-        "the compaction",
-        "`Sequence.hash_kv` asks only above the compacted revision",
+        "HashKV exactly at a revision that was compacted to: 3.5.1 refuses it; since 3.5.5 the hashes of the "
+        "last ten compactions are remembered and answered, even below the compacted revision",
+        "`Sequence.hash_kv` does not ask for such a revision",
     ),
     Difference(
         "a tombstone exactly at the compacted revision is dropped by 3.5.1 and kept since 3.5.16, so a watch "

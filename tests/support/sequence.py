@@ -122,6 +122,7 @@ class Known:
 
     revision: int = 1
     compacted: int = -1
+    compactions: set[int] = field(default_factory=set)  # every revision that was ever the compacted one
     leases: set[int] = field(default_factory=set)
     watches: list[Watch] = field(default_factory=list)
 
@@ -169,6 +170,7 @@ class Sequence:
         match request:
             case pb.CompactionRequest():
                 self.known.compacted = request.revision
+                self.known.compactions.add(request.revision)
             case pb.LeaseGrantRequest():
                 self.known.leases.add(request.ID)
             case pb.LeaseRevokeRequest():
@@ -373,10 +375,10 @@ class Sequence:
     def hash_kv(self) -> pb.HashKVRequest:
         """Of now, of a readable revision above the compacted one, of a future one, of one too old."""
         low, high = max(self.known.compacted, 0), self.known.revision
-        if high <= low + 1 or self.one_in(3):
-            return pb.HashKVRequest(revision=0 if high > low else high + 1)
-        choice = self._random.choice((high, high + 5, low - 1, self._random.randint(low + 1, high)))
-        return pb.HashKVRequest(revision=choice if choice > 0 else high)
+        choice = self._random.choice((0, 0, high, high + 5, low - 1, self._random.randint(low, high)))
+        if choice < 0 or choice in self.known.compactions or (choice == 0 and low == high):
+            choice = high + 1
+        return pb.HashKVRequest(revision=choice)
 
     # Watches.
 
