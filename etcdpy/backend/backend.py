@@ -81,14 +81,13 @@ class Backend:
         self._flushed_at = 0.0
         self._lock_fd = _lock(path)
         path.with_name(path.name + COPY_SUFFIX).unlink(missing_ok=True)
+        self._attach()
         try:
-            self._env = _open_environment(path, map_bytes)
-            self._attach()
-        except lmdb.Error as error:
-            os.close(self._lock_fd)
-            raise translate(error) from error
-        self.consistent_index = self._stored_number(CONSISTENT_INDEX)
-        self.consistent_term = self._stored_number(TERM)
+            self.consistent_index = self._stored_number(CONSISTENT_INDEX)
+            self.consistent_term = self._stored_number(TERM)
+        except BackendCorrupt:
+            self._detach()
+            raise
         self._flushed_index = self.consistent_index
         self._committer = None if call_soon is None else Committer(call_soon)
 
@@ -128,9 +127,7 @@ class Backend:
         self._closed = True
         if self._committer is not None:
             self._committer.close()
-        self._reader.close()
-        self._env.close()
-        os.close(self._lock_fd)
+        self._detach()
 
     # ---- reads and writes
 
@@ -312,19 +309,25 @@ class Backend:
         if batch is self._frozen and self._flushing:
             self._flushing = self._copying = False
             if error is not None:
-                self._failure = error
-                self._on_failure(error)
+                self._fail(error)
                 return
-            self._flushed_index = batch.consistent_index
+            self._flushed_index = batch.consistent_index or self._flushed_index
             self._frozen = Batch()
             self._frozen_values = self._frozen.values
             self._reader.close()
             self._renew_reader()
-        for answer in answers:
-            answer()
-        if self._waiting and not self._flushing and not self._closed:
+        _call_all(answers)
+        self._flush_for_waiting()
+
+    def _flush_for_waiting(self) -> None:
+        if self._waiting and not self._flushing and not self._closed and self._failure is None:
             waiting, self._waiting = self._waiting, []
             self.flush(lambda: _call_all(waiting))
+
+    def _fail(self, error: BackendError) -> None:
+        """Nothing will be written any more."""
+        self._failure = error
+        self._on_failure(error)
 
     # ---- defragmentation
 
@@ -347,8 +350,12 @@ class Backend:
         self._flushing = self._copying = True
         env, target = self._env, self.path.with_name(self.path.name + COPY_SUFFIX)
         if self._committer is None:
-            write_copy(env, target)
-            self._copied(target, None, done)
+            failed: BackendError | None = None
+            try:
+                write_copy(env, target)
+            except BackendError as error:
+                failed = error
+            self._copied(target, failed, done)
         else:
             self._committer.submit(
                 lambda: write_copy(env, target), lambda error: self._copied(target, error, done)
@@ -361,27 +368,29 @@ class Backend:
             error = BackendError("the database was written while it was copied")
         if error is None and self._views:
             error = BackendError("the database is being read as a whole; try again later")
+        if self._closed:
+            error = error or BackendError("the backend was closed while it was copied")
         if error is None:
-            self._replace(target)
+            error = self._replace(target)
         else:
             target.unlink(missing_ok=True)
         if self._copying:
             self._copying = self._flushing = False
         done(error)
-        if self._waiting and not self._flushing and not self._closed:
-            waiting, self._waiting = self._waiting, []
-            self.flush(lambda: _call_all(waiting))
+        self._flush_for_waiting()
 
-    def _replace(self, target: Path) -> None:
-        """Close the environment and open it again on the copy."""
-        self._reader.close()
-        self._env.close()
-        os.rename(target, self.path)
-        _sync_directory(self.path.parent)
-        os.close(self._lock_fd)
-        self._lock_fd = _lock(self.path)
-        self._env = _open_environment(self.path, self._map_bytes)
-        self._attach()
+    def _replace(self, target: Path) -> BackendError | None:
+        """Close the environment and open it again on the copy. An error leaves nothing to go on with."""
+        self._detach()
+        try:
+            os.rename(target, self.path)
+            _sync_directory(self.path.parent)
+            self._lock_fd = _lock(self.path)
+            self._attach()
+        except (OSError, BackendError) as error:
+            self._closed = True
+            self._fail(error if isinstance(error, BackendError) else BackendError(str(error)))
+        return self._failure
 
     # ---- the environment
 
@@ -408,6 +417,20 @@ class Backend:
         return self._reader.entries(bucket)
 
     def _attach(self) -> None:
+        """Open the locked file; if that is not possible, let go of the lock."""
+        try:
+            self._env = _open_environment(self.path, self._map_bytes)
+            self._open_databases()
+        except lmdb.Error as error:
+            os.close(self._lock_fd)
+            raise translate(error) from error
+
+    def _detach(self) -> None:
+        self._reader.close()
+        self._env.close()
+        os.close(self._lock_fd)
+
+    def _open_databases(self) -> None:
         self._page_bytes = int(self._env.stat()["psize"])
         self._dbs: list[Any] = [self._env.open_db(NAMES[bucket]) for bucket in Bucket]
         self._tails: Any = self._env.open_db(TAILS_NAME)
