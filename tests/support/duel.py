@@ -135,9 +135,14 @@ class Duel:
         if log is None:
             return
         if 0 < action.request.start_revision < self._sequence.known.compacted:
+            # Ended by a compaction, it still has its number: it answers one cancel request, and until then a
+            # stream with such a watch reports no progress in later releases.
             self._compare(action, lambda side: self._canceled(side, logs[side.name]), required=True)
-            for side in (self._left, self._right):
-                side.watching.forget(action.stream, log.watch_id)
+            cancel = WatchCancel(action.stream, log.watch_id)
+            self._compare(
+                cancel, lambda side: side.watching.cancel(cancel.stream, cancel.watch_id), required=True
+            )
+            self._forget(cancel.stream, cancel.watch_id)
             return
         self._sequence.note_watch(action.stream, log.watch_id, action.request)
 

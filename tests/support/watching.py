@@ -129,9 +129,11 @@ class Watching:
         del self.logs[stream, watch_id]
 
     def cancel(self, stream: int, watch_id: int) -> pb.WatchResponse | None:
-        """Cancel; for a watch we know, wait for its end. An unknown one gets no answer."""
-        self.streams[stream].cancel_watch(watch_id)
+        """Cancel; for a watch we know, wait for the answer. An unknown one gets none."""
         log = self.logs.get((stream, watch_id))
+        if log is not None:
+            log.canceled = None
+        self.streams[stream].cancel_watch(watch_id)
         return None if log is None else self.canceled(log)
 
     def progress(self, stream: int) -> pb.WatchResponse | None:
