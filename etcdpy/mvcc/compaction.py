@@ -55,10 +55,11 @@ class Compaction:
         rows = next(backend.pieces(_KEY, self._position, self._end, limit), None)
         if rows is None:
             return False
-        for record, data in rows:
-            if self._hash is not None:
-                self._hash.add(record, data)
-            if not self._keep.keeps(record, data):
+        kept = self._keep.flags(rows)
+        if self._hash is not None:
+            self._hash.add(rows, kept)
+        for (record, data), flag in zip(rows, kept, strict=True):
+            if not flag:
                 forget(backend, key_of(data), record[:REVISION_BYTES])
                 backend.delete(_KEY, record)
         self._position = rows[-1][0] + b"\x00"

@@ -57,16 +57,23 @@ class KeepSet:
         self._with_tombstones = with_tombstones
         self._empty: bool | None = None
 
-    def keeps(self, record: bytes, data: bytes) -> bool:
-        """Whether a record of the KEY bucket, not newer than the revision, belongs to the set."""
+    def flags(self, records: list[Row]) -> list[bool]:
+        """For each record of the KEY bucket, none newer than the revision, whether it belongs to the set."""
+        newest = self._rows.get_many(_INDEX, [key_of(data) for _, data in records])
+        return [
+            # Most records are the newest of their key, and are no tombstones (whose keys are longer).
+            (entry is not None and entry[:REVISION_BYTES] == row[0]) or self._keeps(row, entry)
+            for row, entry in zip(records, newest, strict=True)
+        ]
+
+    def _keeps(self, row: Row, newest: bytes | None) -> bool:
+        record, data = row
         if is_tombstone(record) and not (self._with_tombstones and main_of(record) == self._revision):
             return False
-        key = key_of(data)
-        newest = self._rows.get(_INDEX, key) if key else None
         if newest is None:
             # The record with which a restore raises the revision has no key, and nothing ever replaces it.
             return True
-        return not is_superseded(self._rows, key, newest, record[:REVISION_BYTES], self._revision)
+        return not is_superseded(self._rows, key_of(data), newest, record[:REVISION_BYTES], self._revision)
 
     @property
     def is_empty(self) -> bool:
@@ -95,22 +102,19 @@ class RecordHash:
         self._compacted = encode_main(max(compact_revision, 0) + 1)
         self._keep = keep
 
-    def add(self, record: bytes, data: bytes) -> None:
-        if record < self._compacted and self._skips(record, data):
-            return
-        self.value = extend(extend(self.value, record), data)
+    def add(self, rows: list[Row], kept: list[bool] | None = None) -> None:
+        """Take the next records in; `kept` are the flags of the keep set, if they are known."""
+        if rows[0][0] < self._compacted:
+            kept = kept or self._keep.flags(rows)
+            rows = [row for row, flag in zip(rows, kept, strict=True) if self._takes(row[0], flag)]
+        self.value = extend(self.value, b"".join([part for row in rows for part in row]))
 
-    def add_all(self, rows: list[Row]) -> None:
-        if rows and rows[0][0] >= self._compacted:
-            self.value = extend(self.value, b"".join([part for row in rows for part in row]))
-        else:
-            for record, data in rows:
-                self.add(record, data)
-
-    def _skips(self, record: bytes, data: bytes) -> bool:
-        if not self._keep.keeps(record, data) and not self._keep.is_empty:
+    def _takes(self, record: bytes, kept: bool) -> bool:
+        if record >= self._compacted:
             return True
-        return is_tombstone(record) and main_of(record) == self._compact_revision
+        if not kept and not self._keep.is_empty:
+            return False
+        return not (is_tombstone(record) and main_of(record) == self._compact_revision)
 
 
 class HashKVJob:
@@ -135,7 +139,7 @@ class HashKVJob:
             return
         for rows in view.pieces(_KEY, b"", encode_main(self.revision + 1)):
             for start in range(0, len(rows), STEP_ROWS):
-                self._records.add_all(rows[start : start + STEP_ROWS])
+                self._records.add(rows[start : start + STEP_ROWS])
                 yield start
 
 
