@@ -16,32 +16,99 @@ import tempfile
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if not __debug__:
     raise RuntimeError("etcdpy keeps its invariants as assertions; do not run it with -O")
 
+from etcdpy.backend import BackendError
+from etcdpy.cluster.bootstrap import BootstrapError
+from etcdpy.cluster.membership import CorruptMembership
 from etcdpy.cluster.urls import parse_urls
+from etcdpy.mvcc import MvccError
+from etcdpy.peer.joining import find_cluster
+from etcdpy.peer.member_host import MemberHost
+from etcdpy.peer.port import PeerPort
 from etcdpy.rpc import serving
 from etcdpy.server import bootstrap
 from etcdpy.server.config import Config
+from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.disk import WalThread
-from etcdpy.server.driver import Driver, NoPeers
+from etcdpy.server.driver import Driver
 from etcdpy.server.duties import Duties
-from etcdpy.server.front import Front, NoForwarding
+from etcdpy.server.front import Front
 from etcdpy.server.log import Logger
-from etcdpy.server.member import Member
-from etcdpy.server.reconfigure import Alone, Reconfiguration
+from etcdpy.server.member import Member, PermanentlyRemoved
+from etcdpy.server.reconfigure import Reconfiguration
 from etcdpy.server.request_ids import RequestIds
+from etcdpy.server.snapshots import Received, SnapshotMaker
+from etcdpy.wal import WalError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from etcdpy.cluster.bootstrap import Cluster
+    from etcdpy.raft.messages import Snapshot
+    from etcdpy.server.state import State
 
 SWITCH_INTERVAL_S = 0.000_5
 # Calls make no cycles; collecting after every 700 allocations would only cost.
 GC_THRESHOLD = 50_000
 # A member that has lost its disk or met a bug ends with this status.
 EXIT_FAILURE = 1
+EXIT_REMOVED = 0
+
+# What keeps a member from starting, told in one line; anything else is a bug and shows its traceback.
+StartError = (
+    bootstrap.DataDirectoryError,
+    BootstrapError,
+    ConfigError,
+    WalError,
+    BackendError,
+    CorruptMembership,
+    OSError,
+)
+
+T = TypeVar("T")
+
+
+class Mailbox:
+    """Calls back on the loop thread, from any thread, until it is closed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._closed = False
+
+    def __call__(self, callback: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, callback)
+        except RuntimeError:
+            pass  # the loop has ended; nobody is left to tell
+
+    def _deliver(self, callback: Callable[[], None]) -> None:
+        if not self._closed:
+            callback()
+
+    def close(self) -> None:
+        """Deliver no more: who the calls are for is gone."""
+        self._closed = True
+
+
+class ThreadWorker:
+    """`server.snapshots.Worker` on the loop's own threads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def run(self, job: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
+        def finished(future: asyncio.Future[T]) -> None:
+            error = future.exception()
+            if error is None:
+                done(future.result(), None)
+            else:
+                done(None, error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+        self._loop.run_in_executor(None, job).add_done_callback(finished)
 
 
 class Server:
@@ -51,23 +118,21 @@ class Server:
         member: the member itself.
         client_urls: where clients reach it, with the ports that were really bound.
         failed: resolves with the error when the member cannot go on.
+        peers: its peer port.
     """
 
-    def __init__(self, config: Config, log: Logger) -> None:
+    def __init__(self, config: Config, log: Logger, cluster: Cluster | None) -> None:
         self.config = config
         self.log = log
         self._loop = asyncio.get_running_loop()
+        self._others = () if cluster is None else cluster.others
         self.failed: asyncio.Future[Exception] = self._loop.create_future()
-        self._lock = bootstrap.lock_data_directory(bootstrap.layout(config))
-        try:
-            parts = bootstrap.bootstrap(
-                config, log, call_soon=self._from_thread, randrange=random.SystemRandom().randrange
-            )
-        except BaseException:
-            os.close(self._lock)
-            raise
+        self._backend_mail = Mailbox(self._loop)
+        parts = bootstrap.bootstrap(
+            config, log, cluster, call_soon=self._backend_mail, randrange=random.SystemRandom().randrange
+        )
         self._storage = parts.storage
-        self._disk = WalThread(self._from_thread)
+        self._disk = WalThread(Mailbox(self._loop))
         wall_ms = time.time_ns() // 1_000_000
         self.member = Member(
             config,
@@ -79,12 +144,21 @@ class Server:
             time.monotonic,
             log,
         )
-        self._driver = Driver(self.member, self._disk, NoPeers(), self._loop.call_soon)
+        where = bootstrap.layout(config)
+        self._received = Received(where.snap_dir)
+        self._maker = SnapshotMaker(self.member, where.snap_dir, ThreadWorker(self._loop))
+        host = MemberHost(self.member, self._maker, self._received)
+        self.peers = PeerPort(host, self.member, log)
+        self._driver = Driver(self.member, self._disk, self.peers.transport, self._loop.call_soon)
         self.member.on_failure = self._fail
-        self.member.duties = Duties(self.member, parts.storage, self._disk, self._loop)
-        reconfiguration = Reconfiguration(self.member, Alone(), _unix_s)
-        self._front = Front(self.member, reconfiguration, NoForwarding())
+        self.member.install = self._install
+        self.member.on_state_replaced = self._state_replaced
+        self.member.duties = Duties(self.member, parts.storage, self._disk, self._loop, self.peers.calls)
+        reconfiguration = Reconfiguration(self.member, self.peers.transport, _unix_s)
+        self._front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker)
+        self.lock = -1
         self._ticker: asyncio.TimerHandle | None = None
+        self._advancer: asyncio.Task[None] | None = None
         self._listeners: serving.Listeners | None = None
 
     @property
@@ -100,20 +174,33 @@ class Server:
         duties.on_published = lambda: None if published.done() else published.set_result(None)
         self._listeners = serving.Listeners(self.config, self._front, self.log)
         await self._listeners.bind()
+        await self.peers.bind(self.config.listen_peer_urls)
         if any(url.port == 0 for url in self.config.advertise_client_urls):
             self.config.advertise_client_urls = parse_urls(self._listeners.urls)
+        await self.peers.start(self._others)
         self._tick_at(self._loop.time())
         self._driver.wake()
-        self._loop.call_soon(self._campaign_alone)
+        self._loop.call_soon(self._hasten_election)
         await _first(published, self.failed)
         await self._listeners.start()
         self.log.info("ready to serve client requests")
         for url in self._listeners.urls:
             self.log.info("serving client traffic insecurely; this is strongly discouraged!", address=url)
 
-    def _campaign_alone(self) -> None:
-        if self.member.node.is_alone and not self.member.leader_id:
+    def _hasten_election(self) -> None:
+        """A member that has just started need not wait a whole election timeout for a leader to show up."""
+        if self.member.leader_id:
+            return
+        if self.member.node.is_alone:
             self.member.node.campaign()
+            self._driver.wake()
+        elif self.config.initial_election_tick_advance:
+            self._advancer = self._loop.create_task(self._advance_ticks())
+
+    async def _advance_ticks(self) -> None:
+        if await self.peers.first_peers():
+            for _ in range(self.config.election_ticks - 2):
+                self.member.node.tick()
             self._driver.wake()
 
     def _tick_at(self, when: float) -> None:
@@ -123,15 +210,55 @@ class Server:
         following = max(following, self._loop.time())
         self._ticker = self._loop.call_at(following, self._tick_at, following)
 
-    def _from_thread(self, callback: Callable[[], None]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback)
-        except RuntimeError:
-            pass  # the loop has ended; nobody is left to tell
-
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():
             self.failed.set_result(error)
+
+    # Snapshots.
+
+    def _install(self, snapshot: Snapshot) -> State:
+        """Exchange the backend, and everything that stands on it, for what was received."""
+        old = self.member.state
+        self._backend_mail.close()
+        self._maker.retire(old.backend)
+        try:
+            self._received.install(snapshot.index, bootstrap.layout(self.config).backend)
+            self._backend_mail = Mailbox(self._loop)
+            backend = bootstrap.open_backend(self.config, self._backend_mail)
+            state = bootstrap.build_state(self.config, backend, old.hub)
+        except (OSError, BackendError, MvccError, CorruptMembership) as error:
+            self.member.fail("failed to install a snapshot", error)
+            raise
+        assert backend.consistent_index == snapshot.index, f"{backend.consistent_index} in {snapshot.index}"
+        self._received.clean_up_to(snapshot.index)
+        self.log.info(
+            "applied snapshot", **{"snapshot-index": snapshot.index, "revision": state.store.revision}
+        )
+        return state
+
+    def _state_replaced(self) -> None:
+        assert self.member.duties is not None, "a member without duties"
+        self.member.duties.state_replaced()
+        self.peers.replace_membership()
+
+    # The end.
+
+    async def _hand_over(self) -> None:
+        """A leader that goes names its successor, so that nobody has to wait for an election timeout."""
+        member = self.member
+        is_lost = self.failed.done() and not isinstance(self.failed.result(), PermanentlyRemoved)
+        if not member.is_leader or is_lost:
+            return
+        others = [voter for voter in member.node.conf_state.voters if voter != member.member_id]
+        target = self.peers.transport.longest_connected(others)
+        if target is None:
+            return
+        self.log.info("leadership transfer starting", **{"transferee-member-id": f"{target:x}"})
+        handed_over: asyncio.Future[Exception | None] = self._loop.create_future()
+        member.transfer_leadership(target, handed_over.set_result)
+        error = await handed_over
+        if error is not None:
+            self.log.warn("leadership transfer failed", error=str(error))
 
     async def stop(self) -> None:
         """End cleanly: refuse new calls, let what is under way finish, make everything durable, let go
@@ -140,13 +267,17 @@ class Server:
         if self._listeners is not None:
             await self._listeners.stop()
         if self._ticker is not None:
+            await self._hand_over()
             self._ticker.cancel()
+        if self._advancer is not None:
+            self._advancer.cancel()
         self.member.stop()
         self._driver.stop()
+        await self.peers.stop()
         await self._loop.run_in_executor(None, self._disk.close)
         self._storage.close()
         self.member.state.backend.close()
-        os.close(self._lock)
+        os.close(self.lock)
 
 
 async def start(config: Config, log: Logger | None = None) -> Server:
@@ -154,9 +285,19 @@ async def start(config: Config, log: Logger | None = None) -> Server:
 
     Raises:
         bootstrap.DataDirectoryError: the data directory cannot be used.
+        BootstrapError, ConfigError: there is no data, and the settings tell of no cluster that can be founded
+            or joined.
         OSError: an address cannot be bound.
     """
-    server = Server(config, log or Logger.from_config(config))
+    log = log or Logger.from_config(config)
+    lock = bootstrap.lock_data_directory(bootstrap.layout(config))
+    try:
+        cluster = None if bootstrap.has_data(config) else await find_cluster(config, log)
+        server = Server(config, log, cluster)
+    except BaseException:
+        os.close(lock)
+        raise
+    server.lock = lock
     try:
         await server.serve()
     except BaseException:
@@ -193,7 +334,7 @@ def run(config: Config, log: Logger) -> int:
     if isinstance(received, signal.Signals):
         signal.signal(received, signal.SIG_DFL)
         os.kill(os.getpid(), received)
-    return EXIT_FAILURE
+    return EXIT_REMOVED if isinstance(received, PermanentlyRemoved) else EXIT_FAILURE
 
 
 async def _run(config: Config, log: Logger) -> signal.Signals | Exception:
@@ -208,10 +349,12 @@ async def _run(config: Config, log: Logger) -> signal.Signals | Exception:
         loop.add_signal_handler(which, on_signal, which)
     try:
         server = await start(config, log)
-    except (bootstrap.DataDirectoryError, OSError) as error:
+    except StartError as error:
         log.error("failed to start etcd", error=str(error))
         return error
     await _first(signalled, server.failed)
+    if server.failed.done():
+        log.warn("server error", error=str(server.failed.result()))
     if signalled.done():
         log.info("received signal; shutting down", signal=signalled.result().name)
     await server.stop()

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from etcdpy.raft.messages import Message
 
 
+class Database(Protocol):
+    """The bytes of a snapshot on their way out."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many there are."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, fewer only at the end."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
 class PeerHost(Protocol):
     """The member as its peers see it."""
 
@@ -61,7 +75,10 @@ class PeerHost(Protocol):
             OSError: it could not be stored.
         """
 
-    def open_snapshot(self, message: Message) -> tuple[Message, int, AsyncIterator[bytes]]:
-        """What to send for a snapshot message: the message with its real content, the database's size
-        and its bytes.
+    async def open_snapshot(self, message: Message) -> tuple[Message, Database]:
+        """What to send for a snapshot message: the message with its real content, and the database.
+        `report_snapshot` ends what this begins, also when it fails.
+
+        Raises:
+            OSError: it could not be made.
         """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from etcdpy.backend import BackendError
 from etcdpy.peer import compatibility
 from etcdpy.peer.compatibility import check_request, parse_id
 from etcdpy.peer.errors import Refused
@@ -21,6 +22,7 @@ from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.errors import MalformedMessage, RaftError
 from etcdpy.raft.messages import MessageType
+from etcdpy.server.snapshots import BadSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -134,7 +136,8 @@ class PeerListener:
             raise Refused(400, "wrong raft message type")
         try:
             await self._host.receive_snapshot(message, _chunks(request))
-        except OSError as error:
+        except (OSError, BackendError, BadSnapshot) as error:
+            self._log.error("failed to save an incoming database snapshot", error=str(error))
             raise Refused(500, f"failed to save KV snapshot ({error})") from error
         return web.Response(status=204, headers=self._cluster_header())
 

@@ -22,9 +22,9 @@ from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.messages import Message, MessageType
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
 
-    from etcdpy.peer.host import PeerHost
+    from etcdpy.peer.host import Database, PeerHost
     from etcdpy.server.log import Logger
 
 MESSAGE_STREAM, APP_STREAM = "message", "msgapp"
@@ -38,6 +38,10 @@ PIPELINE_MESSAGES_MAX = 64
 # What a stream may hold for a peer that does not read; etcd bounds it by 4096 messages, we by what
 # they weigh.
 STREAM_BUFFER_BYTES_MAX = 64 * 1024 * 1024
+SNAPSHOT_CHUNK_BYTES = 256 * 1024
+POST_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=READ_TIMEOUT_S)
+# The receiver answers once it has stored the whole, which it may also have to convert.
+SNAPSHOT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=3600)
 
 
 class StreamWriter:
@@ -104,6 +108,7 @@ class Remote:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self.active_since: float | None = None
+        self.was_active = False
         self.cut = False  # fault injection: as if no packet came through
         if dialled:
             for kind in STREAM_KINDS:
@@ -174,34 +179,51 @@ class Remote:
             self._host.report_unreachable(self.member_id)
 
     async def _send_snapshot(self, message: Message) -> None:
-        full, size, database = self._host.open_snapshot(message)
-        envelope = raft_codec.encode_message(full)
-        head = len(envelope).to_bytes(8, "big") + envelope
-        self._log.info(
-            "sending database snapshot", **{"to": f"{self.member_id:x}", "snapshot-index": full.index}
-        )
+        ok = False
+        try:
+            full, database = await self._host.open_snapshot(message)
+            try:
+                ok = await self._post_snapshot(full, database)
+            finally:
+                database.close()
+        except OSError as error:
+            self._log.warn("failed to make a snapshot", to=f"{self.member_id:x}", error=str(error))
+        finally:
+            # Without a report raft would wait for this follower forever.
+            if not ok:
+                self._host.report_unreachable(self.member_id)
+            self._host.report_snapshot(self.member_id, ok)
 
-        async def body() -> object:
+    async def _post_snapshot(self, message: Message, database: Database) -> bool:
+        assert message.snapshot is not None, message
+        envelope = raft_codec.encode_message(message)
+        head = len(envelope).to_bytes(8, "big") + envelope
+        facts = {"to": f"{self.member_id:x}", "snapshot-index": message.snapshot.index}
+        self._log.info("sending database snapshot", **facts, bytes=database.size_bytes)
+
+        async def body() -> AsyncIterator[bytes]:
             yield head
-            async for chunk in database:
+            while chunk := database.read(SNAPSHOT_CHUNK_BYTES):
                 yield chunk
 
         headers = {
             **self._headers,
             "Content-Type": "application/octet-stream",
-            "Content-Length": str(len(head) + size),
+            "Content-Length": str(len(head) + database.size_bytes),
         }
-        status = await self._post("/raft/snapshot", body(), headers)
-        ok = status == 204
-        if not ok:
-            self._host.report_unreachable(self.member_id)
-        self._host.report_snapshot(self.member_id, ok)
+        status = await self._post("/raft/snapshot", body(), headers, SNAPSHOT_TIMEOUT)
+        if status == 204:
+            self._activate()
+            self._log.info("sent database snapshot", **facts)
+        return status == 204
 
-    async def _post(self, path: str, body: object, headers: dict[str, str]) -> int:
+    async def _post(
+        self, path: str, body: object, headers: dict[str, str], limits: aiohttp.ClientTimeout = POST_TIMEOUT
+    ) -> int:
         """The answer's status, 0 when there was none."""
         url = self._pick()
         try:
-            async with self._session.post(url + path, data=body, headers=headers) as response:
+            async with self._session.post(url + path, data=body, headers=headers, timeout=limits) as response:
                 text = (await response.text()).strip()
                 if response.status == 403:
                     self._log.warn("peer refused a message from a removed member", peer=f"{self.member_id:x}")
@@ -290,6 +312,7 @@ class Remote:
     def _activate(self) -> None:
         if self.active_since is None:
             self.active_since = self._loop.time()
+            self.was_active = True
             self._log.info("peer became active", **{"peer-id": f"{self.member_id:x}"})
 
     def _deactivate(self, reason: str) -> None:

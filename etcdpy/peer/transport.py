@@ -43,6 +43,8 @@ class PeerTransport:
 
     def send(self, messages: Sequence[Message]) -> None:
         """Send one batch; of several append answers to the same member only the last counts."""
+        if not messages:
+            return
         last_answers: dict[int, Message] = {}
         for message in messages:
             if message.type is MessageType.APP_RESP:
@@ -97,6 +99,21 @@ class PeerTransport:
         """Loop time since when the member is connected, None when it is not."""
         remote = self._remotes.get(member_id)
         return None if remote is None else remote.active_since
+
+    def is_lost(self, member_id: int) -> bool:
+        """Whether the member was connected and is so no more."""
+        remote = self._remotes.get(member_id)
+        return remote is not None and remote.was_active and remote.active_since is None
+
+    def active_count(self) -> int:
+        """How many other members are connected."""
+        return sum(remote.active_since is not None for remote in self._remotes.values())
+
+    def longest_connected(self, member_ids: Iterable[int]) -> int | None:
+        """Of these members, the one that has been connected for the longest time."""
+        since = {member_id: self.active_since(member_id) for member_id in member_ids}
+        connected = [(at, member_id) for member_id, at in since.items() if at is not None]
+        return min(connected)[1] if connected else None
 
     def ids(self) -> list[int]:
         """The other members of the configuration, ascending."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from etcdpy import wal
 from etcdpy.backend import Backend
-from etcdpy.cluster.bootstrap import Cluster, first_changes, found_cluster
+from etcdpy.cluster.bootstrap import BootstrapError, Cluster, first_changes, found_cluster
 from etcdpy.cluster.membership import Membership
+from etcdpy.cluster.urls import BadUrl
 from etcdpy.lease import Lessor
 from etcdpy.mvcc import Store
 from etcdpy.mvcc.watch import WatchHub
@@ -28,12 +29,15 @@ from etcdpy.server.alarms import Alarms
 from etcdpy.server.apply import Applier
 from etcdpy.server.member import Identity
 from etcdpy.server.quota import Quota
+from etcdpy.server.snapshots import Received
 from etcdpy.server.state import State
 from etcdpy.server.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    CallSoon = Callable[[Callable[[], None]], None]
 
     from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
     from etcdpy.server.config import Config
@@ -106,39 +110,37 @@ def lock_data_directory(where: Layout) -> int:
 def bootstrap(
     config: Config,
     log: Logger,
+    cluster: Cluster | None,
     *,
-    call_soon: Callable[[Callable[[], None]], None],
+    call_soon: CallSoon,
     randrange: Callable[[int], int],
 ) -> Parts:
     """Open or create everything that a member keeps on disk, and build its state and its raft node.
+
+    Args:
+        cluster: which one it founds or joins; None for a member with data, which knows it already.
 
     Raises:
         DataDirectoryError: what is there cannot be used.
         wal.WalError: the log is damaged.
     """
     where = layout(config)
-    fresh = not wal.exists(where.wal_dir)
+    fresh = not has_data(config)
     if fresh:
-        _create_wal(where, _found(config))
-    backend = Backend.open(
-        where.backend,
-        call_soon=call_soon,
-        batch_interval_s=config.backend_batch_interval_s,
-        batch_operations_max=config.backend_batch_limit,
-    )
+        assert cluster is not None, f"no data in {where.wal_dir}, and no cluster to found or join"
+        _create_wal(where, cluster)
     files = wal.SnapshotFiles(where.snap_dir)
     snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     snapshot_index = 0 if snapshot is None else snapshot.metadata.index
-    if snapshot_index > backend.consistent_index:
-        raise DataDirectoryError(
-            f"the backend is at index {backend.consistent_index}, before the raft snapshot at {snapshot_index}"
-        )
-    if recovered.hard_state is None and not recovered.entries and snapshot is None:
-        # A first start, or one that ended between making the log and writing its first entries.
-        _write_first_entries(wal_log, _found(config))
-        wal_log.close()
-        snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
+    backend = _open_backend_at(config, call_soon, snapshot_index)
     identity = _identity(recovered.metadata)
+    if recovered.hard_state is None and not recovered.entries and snapshot is None:
+        founded = _founded(config, identity)
+        if founded is not None:
+            # A first start, or one that ended between making the log and writing its first entries.
+            _write_first_entries(wal_log, founded)
+            wal_log.close()
+            snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     state = build_state(config, backend)
     node = _raft_node(config, identity, snapshot, recovered, randrange)
     log.info(
@@ -155,10 +157,47 @@ def bootstrap(
     return Parts(identity, node, state, storage, fresh)
 
 
-def build_state(config: Config, backend: Backend) -> State:
-    """Everything that stands on a backend."""
+def has_data(config: Config) -> bool:
+    """Whether the member has been started before."""
+    return wal.exists(layout(config).wal_dir)
+
+
+def open_backend(config: Config, call_soon: CallSoon) -> Backend:
+    """The member's database."""
+    return Backend.open(
+        layout(config).backend,
+        call_soon=call_soon,
+        batch_interval_s=config.backend_batch_interval_s,
+        batch_operations_max=config.backend_batch_limit,
+    )
+
+
+def _open_backend_at(config: Config, call_soon: CallSoon, snapshot_index: int) -> Backend:
+    """The database; where the log has gone on to a snapshot that waits to be installed, that one."""
+    where = layout(config)
+    received = Received(where.snap_dir)
+    backend = open_backend(config, call_soon)
+    if backend.consistent_index < snapshot_index:
+        index = backend.consistent_index
+        backend.abandon()
+        try:
+            received.install(snapshot_index, where.backend)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"the backend is at index {index}, before the raft snapshot at {snapshot_index}: {error}"
+            ) from error
+        backend = open_backend(config, call_soon)
+    received.clean()
+    return backend
+
+
+def build_state(config: Config, backend: Backend, hub: WatchHub | None = None) -> State:
+    """Everything that stands on a backend; with `hub`, the watchers of the state that it replaces."""
     store = Store(backend)
-    hub = WatchHub(store, progress_interval_s=config.watch_progress_notify_interval_s)
+    if hub is None:
+        hub = WatchHub(store, progress_interval_s=config.watch_progress_notify_interval_s)
+    else:
+        hub.restore(store)
     lessor = Lessor(backend, config.lease_ttl_min_s)
     for lease_id, key in store.attached_leases():
         lessor.attach(lease_id, key)
@@ -169,8 +208,15 @@ def build_state(config: Config, backend: Backend) -> State:
     return State(backend, store, hub, lessor, alarms, membership, quota, applier)
 
 
-def _found(config: Config) -> Cluster:
-    return found_cluster(config.initial_urls_by_name, config.initial_cluster_token, config.name)
+def _founded(config: Config, identity: Identity) -> Cluster | None:
+    """The cluster that this member helps to found, None if it joins one: only founders have the ids that
+    follow from the flags.
+    """
+    try:
+        cluster = found_cluster(config.initial_urls_by_name, config.initial_cluster_token, config.name)
+    except (BadUrl, BootstrapError):
+        return None
+    return cluster if (cluster.local.id, cluster.id) == (identity.member_id, identity.cluster_id) else None
 
 
 def _create_wal(where: Layout, cluster: Cluster) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from etcdpy.cluster.version import Version, decide_cluster_version, minimum_version
 from etcdpy.proto import rpc_pb2 as pb
-from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
+from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest
 from etcdpy.proto.raft_pb2 import Snapshot
-from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.raft import codec as raft_codec
 from etcdpy.server.compactor import Compactor
+from etcdpy.server.versions import NobodyElse, PeerVersions, VersionMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 LEASE_SCAN_S = 0.5
 # Revokes of expired leases under way at once.
 REVOKES_MAX = 16
+# For how long the log is kept whole for a follower that has got a snapshot.
+LOG_KEPT_AFTER_SNAPSHOT_S = 30.0
 
 
 class Timer(Protocol):
@@ -40,7 +41,14 @@ class Timer(Protocol):
 class Duties:
     """The standing tasks of one member."""
 
-    def __init__(self, member: Member, storage: Storage, disk: Disk, timer: Timer) -> None:
+    def __init__(
+        self,
+        member: Member,
+        storage: Storage,
+        disk: Disk,
+        timer: Timer,
+        peers: PeerVersions | None = None,
+    ) -> None:
         self._member = member
         self._storage = storage
         self._disk = disk
@@ -48,7 +56,7 @@ class Duties:
         self._lease_scan_at = 0.0
         self._revoking: set[int] = set()
         self._publishing = False
-        self._setting_version = False
+        self._versions = VersionMonitor(member, peers or NobodyElse())
         self._snapshotting = False
         self._compacting = False
         self._when_compacted: list[Callable[[], None]] = []
@@ -65,8 +73,8 @@ class Duties:
         """About every heartbeat interval."""
         state = self._member.state
         self._maybe_publish()
+        self._versions.tick(now)
         if self._member.is_leader:
-            self._maybe_set_cluster_version()
             self._expire_leases(now)
             self._auto_compact(now)
         if state.hub.has_unsynced:
@@ -84,6 +92,16 @@ class Duties:
             self._snapshot()
         if member.state.store.compaction_pending and not self._compacting:
             self._run_compaction()
+
+    def later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call back after `delay_s` seconds."""
+        self._timer.call_later(delay_s, callback)
+
+    def state_replaced(self) -> None:
+        """The state is another member's now, with its unfinished work."""
+        if self._member.state.store.compaction_pending and not self._compacting:
+            self._run_compaction()
+        self._catch_up_soon()
 
     def _catch_up_soon(self) -> None:
         self._timer.call_later(0, self._catch_up)
@@ -123,24 +141,6 @@ class Duties:
             },
         )
         self.on_published()
-
-    def _maybe_set_cluster_version(self) -> None:
-        membership = self._member.state.membership
-        if self._setting_version:
-            return
-        wanted = decide_cluster_version(membership.cluster_version, self._versions())
-        if wanted is not None:
-            self._setting_version = True
-            request = ClusterVersionSetRequest(ver=str(wanted))
-            self._member.propose_own("cluster_version_set", request, self._version_set)
-
-    def _versions(self) -> Version | None:
-        return minimum_version([Version.parse(ETCD_VERSION)])
-
-    def _version_set(self, result: Result) -> None:
-        self._setting_version = False
-        if result.error is not None:
-            self._member.log.warn("failed to update cluster version", error=str(result.error))
 
     # Leases.
 
@@ -214,9 +214,16 @@ class Duties:
         self._disk.submit(self._storage.snapshot_job(snapshot), self._snapshot_written)
         member, index = self._member, snapshot.metadata.index
         catch_up = member.config.snapshot_catchup_entries
-        if index > catch_up and index - catch_up >= member.node.first_index:
+        if index > catch_up and index - catch_up >= member.node.first_index and not self._is_log_needed():
             member.node.compact(index - catch_up)
         member.log.info("saved snapshot", **{"snapshot-index": index})
+
+    def _is_log_needed(self) -> bool:
+        """Whether a follower is being sent a snapshot, or has just got one and needs what comes after it."""
+        member, sent_at = self._member, self._member.snapshot_sent_at
+        return member.snapshots_under_way > 0 or (
+            sent_at is not None and member.clock() - sent_at < LOG_KEPT_AFTER_SNAPSHOT_S
+        )
 
     def _snapshot_written(self, error: Exception | None) -> None:
         self._snapshotting = False

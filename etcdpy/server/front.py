@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from etcdpy.server.reconfigure import Reconfiguration
     from etcdpy.server.request_ids import RequestIds
     from etcdpy.server.results import Done
+    from etcdpy.server.snapshots import SnapshotMaker
     from etcdpy.server.state import State
 
     MemberChange = (
@@ -45,10 +46,17 @@ class Forwarding(Protocol):
 class Front:
     """Implements `etcdpy.rpc.member_view.MemberView`."""
 
-    def __init__(self, member: Member, reconfiguration: Reconfiguration, forwarding: Forwarding) -> None:
+    def __init__(
+        self,
+        member: Member,
+        reconfiguration: Reconfiguration,
+        forwarding: Forwarding,
+        snapshots: SnapshotMaker | None = None,
+    ) -> None:
         self._member = member
         self._reconfiguration = reconfiguration
         self._forwarding = forwarding
+        self._snapshots = snapshots
         self.config = member.config
         self.cluster_id = member.cluster_id
         self.member_id = member.member_id
@@ -151,7 +159,11 @@ class Front:
         except LeaseExpired:
             lessor.when_revoked(lease_id, lambda: done(Result(pb.LeaseKeepAliveResponse(ID=lease_id))))
             return
-        except (LeaseError, NotPrimary) as error:
+        except NotPrimary:
+            # Elected, but what the leader before has committed is not applied yet.
+            self._forwarding.renew_lease(lease_id, done)
+            return
+        except LeaseError as error:
             done(Result(error=error))
             return
         done(Result(pb.LeaseKeepAliveResponse(ID=lease_id, TTL=ttl)))

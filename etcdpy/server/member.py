@@ -19,13 +19,14 @@ from etcdpy.cluster.membership import MembershipError
 from etcdpy.proto.rpc_pb2 import CompactionRequest
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.errors import ProposalDropped
-from etcdpy.raft.messages import EntryType, Role
+from etcdpy.raft.messages import ConfChangeType, EntryType, Role
+from etcdpy.server import v2_requests
 from etcdpy.server.errors import (
     CallerDeadline,
-    LeaderChanged,
     RequestTooLarge,
     Stopped,
     Timeout,
+    TimeoutDueToConnectionLost,
     TimeoutDueToLeaderFail,
     TimeoutLeaderTransfer,
     TooManyRequests,
@@ -41,13 +42,14 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from etcdpy.raft.messages import ConfChange, Entry, Ready, SoftState
+    from etcdpy.raft.messages import ConfChange, Entry, Ready, Snapshot, SoftState
     from etcdpy.raft.messages import Message as RaftMessage
     from etcdpy.raft.raw_node import RawNode
     from etcdpy.server.config import Config
     from etcdpy.server.duties import Duties
     from etcdpy.server.log import Logger
     from etcdpy.server.read import ReadDone
+    from etcdpy.server.reconfigure import Connections
     from etcdpy.server.request_ids import RequestIds
     from etcdpy.server.results import Done
     from etcdpy.server.state import State
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 
 # Proposals are refused while this many committed entries wait to be applied.
 UNAPPLIED_ENTRIES_MAX = 5000
+# A removed member stays this long after it has applied its removal.
+REMOVED_STOP_DELAY_S = 1.0
 # Read context of a member that needs nobody else's word; never on the wire.
 _ALONE = b"alone"
 
@@ -67,8 +71,15 @@ class Identity:
     cluster_id: int
 
 
+class PermanentlyRemoved(Exception):
+    """The cluster has removed this member; it ends, and its data is of no more use."""
+
+    def __init__(self) -> None:
+        super().__init__("the member has been permanently removed from the cluster")
+
+
 class Member:
-    """One member of a cluster. The driver sets `on_work`; embed sets the other two."""
+    """One member of a cluster. The driver sets `on_work`; embed sets the other callbacks."""
 
     def __init__(
         self,
@@ -94,15 +105,22 @@ class Member:
         self.on_leader_change: Callable[[int], None] = lambda leader: None
         self.on_membership_change: Callable[[], None] = lambda: None
         self.on_failure: Callable[[Exception], None] = lambda error: None
+        # Puts the state of a received snapshot in the place of ours, and gives it.
+        self.install: Callable[[Snapshot], State] | None = None
+        self.on_state_replaced: Callable[[], None] = lambda: None
+        self.connections: Connections | None = None
+        # Followers that are sent a snapshot go on from the log behind it, which must not be cut meanwhile.
+        self.snapshots_under_way = 0
+        self.snapshot_sent_at: float | None = None
 
         self.applied_index = node.applied
         self.applied_term = node.term_at(node.applied) or 0
         # Entries up to here are in the backend already; after a restart they are only counted again.
         self._covered_index = state.backend.consistent_index
         self._storage = storage
-        self._request_timeout_s = 5 + 2 * config.election_timeout_ms / 1000
-        self._waits = Waits(self._request_timeout_s)
-        self._reads = ReadQueue(request_ids.next, self._request_timeout_s)
+        self.request_timeout_s = 5 + 2 * config.election_timeout_ms / 1000
+        self._waits = Waits(self.request_timeout_s)
+        self._reads = ReadQueue(request_ids.next, self.request_timeout_s)
         self._inbox: list[bytes] = []
         self._stopped = False
         self._alone = node.is_alone
@@ -200,6 +218,13 @@ class Member:
         self._reads.add(done)
         self.on_work()
 
+    def when_caught_up(self, done: Callable[[], None]) -> None:
+        """Call back when everything that is committed now has been applied."""
+        if self.applied_index >= self.node.commit:
+            done()
+        else:
+            self._reads.wait_for(self.node.commit, lambda error: done())
+
     def _read_alone(self) -> bool:
         """Whether raft confirms a read at once, as it does for the only voter, and its index has been
         applied.
@@ -220,7 +245,7 @@ class Member:
         timeout has passed.
         """
         self.node.transfer_leader(target_id)
-        self._transfers.append((target_id, self.clock() + self._request_timeout_s, done))
+        self._transfers.append((target_id, self.clock() + self.request_timeout_s, done))
         self.on_work()
 
     def _look_at_transfers(self, now: float) -> None:
@@ -272,17 +297,26 @@ class Member:
         return self.node.ready() if self.node.has_ready() else None
 
     def _feed(self) -> None:
-        if self._inbox and self.node.leader:
+        if self._inbox and self._can_propose():
             inbox, self._inbox = self._inbox, []
             try:
                 self.node.propose(inbox)
             except ProposalDropped:
                 self._fail_inbox(inbox, ServerProposalDropped())
-        if self._conf_inbox and self.node.leader:
+        if self._conf_inbox and self._can_propose():
             self._feed_conf_changes()
         context = self._reads.next_round(self.clock())
         if context is not None:
             self.node.read_index(context)
+
+    def _can_propose(self) -> bool:
+        """Whether a proposal would get anywhere. What is sent to a leader that has just died is lost; what
+        waits here goes to the next one.
+        """
+        leader = self.node.leader
+        if leader in (0, self.member_id) or self.connections is None:
+            return leader != 0
+        return not self.connections.is_lost(leader)
 
     def _feed_conf_changes(self) -> None:
         changes, self._conf_inbox = self._conf_inbox, []
@@ -300,6 +334,8 @@ class Member:
         """Apply what is committed, answer who waits for it, let go the readers that waited for it."""
         if ready.soft_state is not None:
             self._soft_state_changed(ready.soft_state)
+        if ready.snapshot is not None:
+            self._install(ready.snapshot)
         for read_state in ready.read_states:
             self._reads.confirm(read_state.context, read_state.index)
         if ready.committed_entries:
@@ -316,9 +352,25 @@ class Member:
 
     def disk_failed(self, error: Exception) -> None:
         """The log cannot be written any more: nothing that follows may be acknowledged."""
-        self.log.error("failed to write the write-ahead log", error=str(error))
+        self.fail("failed to write the write-ahead log", error)
+
+    def fail(self, message: str, error: Exception) -> None:
+        """This member cannot go on."""
+        self.log.error(message, error=str(error))
         self.stop()
         self.on_failure(error)
+
+    def _install(self, snapshot: Snapshot) -> None:
+        """Take over the state that came with a snapshot, which is on disk and named in the log by now."""
+        assert self.install is not None, f"a snapshot at {snapshot.index} and nobody to install it"
+        assert snapshot.index > self.applied_index, (
+            f"snapshot at {snapshot.index}, {self.applied_index} applied"
+        )
+        self.state = self.install(snapshot)
+        self.applied_index, self.applied_term = snapshot.index, snapshot.term
+        self._covered_index = snapshot.index
+        self._look_at_configuration()
+        self.on_state_replaced()
 
     # Applying.
 
@@ -328,7 +380,7 @@ class Member:
         if entry.type is not EntryType.NORMAL:
             self._apply_conf_change(entry, covered)
         elif not entry.data:
-            if self.is_leader and not covered:
+            if self.is_leader and not covered and not self.state.lessor.is_primary:
                 self.state.lessor.promote(self.clock(), self.config.election_timeout_ms / 1000)
         elif not covered:
             self._apply_request(entry.data)
@@ -341,13 +393,13 @@ class Member:
             self._answer(wait, self.state.applier.apply(wait.kind, wait.request))
             return
         try:
-            decoded = decode_request(data)
+            decoded = decode_entry(data)
         except DecodeError as error:
             # Every member sees the same bytes and skips the same entry.
             self.log.error("failed to decode a committed entry", error=str(error))
             return
         if decoded is not None:
-            self.state.applier.apply(decoded[0], decoded[1])
+            self.state.applier.apply(*decoded)
 
     def _answer(self, wait: Wait, result: Result) -> None:
         physical = (
@@ -372,8 +424,16 @@ class Member:
         self._look_at_configuration()
         if not covered:
             self.on_membership_change()
+        if change.type is ConfChangeType.REMOVE_NODE and self.state.membership.is_removed(self.member_id):
+            self._removed()
         if wait is not None:
             wait(Result(error=error))
+
+    def _removed(self) -> None:
+        self.log.warn("the member has been permanently removed from the cluster")
+        if self.duties is not None:
+            # Whoever asked for the removal is answered first, and the others learn that it is committed.
+            self.duties.later(REMOVED_STOP_DELAY_S, lambda: self.on_failure(PermanentlyRemoved()))
 
     def _look_at_configuration(self) -> None:
         self._alone = self.node.is_alone
@@ -387,9 +447,12 @@ class Member:
             "leader changed", leader=f"{soft_state.leader:x}", term=self.node.term, role=soft_state.role.name
         )
         if soft_state.leader != self._leader:
-            self._reads.fail(LeaderChanged())
             if soft_state.leader:
                 self._leader_found_at = now
+                # The leader before may have lost the question; the new one answers it as well.
+                context = self._reads.ask_again(now)
+                if context is not None:
+                    self.node.read_index(context)
             self._leader = soft_state.leader
         if not self.is_leader:
             self.state.lessor.demote()
@@ -403,13 +466,38 @@ class Member:
         election_s = 2 * self.config.election_timeout_ms / 1000
         if found is not None and found - election_s <= wait.started <= found:
             return TimeoutDueToLeaderFail()
-        return Timeout()
+        return TimeoutDueToConnectionLost() if self._was_cut_off(wait.started) else Timeout()
+
+    def _was_cut_off(self, started: float) -> bool:
+        """Whether the connections that a proposal needed have not been there all the time since `started`."""
+        connections, leader = self.connections, self.node.leader
+        if connections is None or not leader:
+            return False
+
+        def is_connected(member_id: int) -> bool:
+            since = connections.active_since(member_id)
+            return since is not None and since < started
+
+        if leader != self.member_id:
+            return not is_connected(leader)
+        members = self.state.membership.members
+        connected = sum(member.id == self.member_id or is_connected(member.id) for member in members)
+        return connected <= len(members) // 2
 
     def _fail_inbox(self, inbox: list[bytes], error: Exception) -> None:
         for data in inbox:
             wait = self._waits.take(data)
             if wait is not None:
                 wait.done(Result(error=error))
+
+
+def decode_entry(data: bytes) -> tuple[str, Message] | None:
+    """Kind and request of a normal entry; None for a request that means nothing to us."""
+    try:
+        decoded = decode_request(data)
+    except DecodeError:
+        return v2_requests.convert(data)
+    return None if decoded is None else decoded[:2]
 
 
 def _ignore(result: Result) -> None:

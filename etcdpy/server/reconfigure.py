@@ -40,6 +40,9 @@ class Connections(Protocol):
     def active_since(self, member_id: int) -> float | None:
         """Since when (on the member's clock) this member is connected, None when it is not."""
 
+    def is_lost(self, member_id: int) -> bool:
+        """Whether this member was connected and is so no more."""
+
 
 class Alone:
     """Nobody is connected to a cluster of one."""
@@ -47,6 +50,10 @@ class Alone:
     def active_since(self, member_id: int) -> float | None:
         """Never."""
         return None
+
+    def is_lost(self, member_id: int) -> bool:
+        """Nobody can be lost."""
+        return False
 
 
 class Reconfiguration:

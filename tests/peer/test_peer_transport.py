@@ -20,6 +20,22 @@ CLUSTER = 0xABCDEF
 DEADLINE_S = 10
 
 
+class Pages:
+    """A database on its way out."""
+
+    size_bytes = 40_000
+
+    def __init__(self) -> None:
+        self._left = b"page" * 10_000
+
+    def read(self, size: int, /) -> bytes:
+        data, self._left = self._left[:size], self._left[size:]
+        return data
+
+    def close(self) -> None:
+        self._left = b""
+
+
 class Host:
     """A member behind a peer port that only writes down what it hears."""
 
@@ -73,12 +89,8 @@ class Host:
         self.databases.append(b"".join([chunk async for chunk in database]))
         self.step(message)
 
-    def open_snapshot(self, message: Message) -> tuple[Message, int, AsyncIterator[bytes]]:
-        async def chunks() -> AsyncIterator[bytes]:
-            for _ in range(10):
-                yield b"page" * 1000
-
-        return message, 40_000, chunks()
+    async def open_snapshot(self, message: Message) -> tuple[Message, Pages]:
+        return message, Pages()
 
 
 class Peer:

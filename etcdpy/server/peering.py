@@ -1,0 +1,199 @@
+"""The member as the other members see it: what they may tell it and ask of it.
+
+Everything here is answered at once or through a callback; sockets, and the files of snapshots, are the peer
+room's. Statuses and texts are those of etcd's peer handlers, which compare them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from etcdpy.cluster.membership import MemberNotFound, MemberNotLearner
+from etcdpy.lease import LeaseNotFound, NotPrimary
+from etcdpy.mvcc import Compacted, FutureRevision
+from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.proto.lease_pb2 import LeaseInternalRequest, LeaseInternalResponse
+from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.raft.errors import LogDiverged
+from etcdpy.server.errors import LearnerNotReady
+from etcdpy.server.member import PermanentlyRemoved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
+
+    from etcdpy.raft.messages import Message as RaftMessage
+    from etcdpy.server.front import Front
+    from etcdpy.server.member import Member
+    from etcdpy.server.results import Result
+
+    Answer = Callable[[int, bytes], None]
+
+NOT_DECIDED = "not_decided"
+SCHEMA_BEFORE_3_6 = "3.5.0"
+UNKNOWN_ERROR = b'{"message":"Internal Server Error"}'
+
+
+class Peering:
+    """The synchronous part of `etcdpy.peer.host.PeerHost`. `front` is set by whoever joins the two."""
+
+    front: Front
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.member_id = member.member_id
+        self.cluster_id = member.cluster_id
+
+    # Raft.
+
+    def step(self, message: RaftMessage) -> None:
+        """Hand a peer's message to raft."""
+        try:
+            self.member.step(message)
+        except LogDiverged as error:
+            self.member.fail("this member's log is not what the cluster has committed", error)
+
+    def report_unreachable(self, member_id: int) -> None:
+        """A message to this member could not be sent."""
+        self.member.node.report_unreachable(member_id)
+        self.member.on_work()
+
+    def report_snapshot(self, member_id: int, ok: bool) -> None:
+        """A snapshot to this member has arrived, or has not."""
+        member = self.member
+        member.snapshots_under_way -= 1
+        if ok:
+            member.snapshot_sent_at = member.clock()
+        member.node.report_snapshot(member_id, ok)
+        member.on_work()
+
+    def is_removed(self, member_id: int) -> bool:
+        """Whether this member has been removed from the cluster for good."""
+        return self.member.state.membership.is_removed(member_id)
+
+    def permanently_removed(self) -> None:
+        """A peer says that we have been removed."""
+        self.member.on_failure(PermanentlyRemoved())
+
+    # What describes us.
+
+    def members_json(self) -> bytes:
+        """The body of GET /members."""
+        return self.member.state.membership.encode_members() + b"\n"
+
+    def version_json(self) -> bytes:
+        """The body of GET /version."""
+        version = self.member.state.membership.cluster_version
+        versions = {
+            "etcdserver": ETCD_VERSION,
+            "etcdcluster": NOT_DECIDED if version is None else str(version),
+            "storage": self.front.storage_version or SCHEMA_BEFORE_3_6,
+        }
+        return json.dumps(versions, separators=(",", ":")).encode()
+
+    def hash_kv(self, revision: int) -> tuple[int, bytes]:
+        """GET /members/hashkv: (status, body)."""
+        store = self.member.state.store
+        try:
+            digest, compact_revision, hash_revision = store.hash_kv(revision or store.revision)
+        except (Compacted, FutureRevision) as error:
+            kind = "has been compacted" if isinstance(error, Compacted) else "is a future revision"
+            return 400, f"mvcc: required revision {kind}".encode()
+        answer: dict[str, object] = {"header": {"revision": store.revision}}
+        answer |= {"hash": digest, "compact_revision": compact_revision, "hash_revision": hash_revision}
+        shown = {name: value for name, value in answer.items() if value}
+        return 200, json.dumps(shown, separators=(",", ":")).encode()
+
+    def downgrade_enabled(self, done: Answer) -> None:
+        """GET /downgrade/enabled; `done(status, body)`."""
+
+        def confirmed(error: Exception | None) -> None:
+            if error is not None:
+                done(500, f"failed linearized read: {error}".encode())
+            else:
+                enabled = self.member.state.membership.downgrade is not None
+                done(200, b"true" if enabled else b"false")
+
+        self.member.confirm_read(confirmed)
+
+    # What only a leader can answer.
+
+    def renew_lease(self, data: bytes, done: Answer) -> None:
+        """POST /leases; `done(status, body)`."""
+        try:
+            request = pb.LeaseKeepAliveRequest.FromString(data)
+        except DecodeError:
+            done(400, b"error unmarshalling request")
+            return
+
+        def renew() -> None:
+            if not self.member.is_leader:
+                done(400, b"not a primary lessor")
+            else:
+                self.front.renew_lease(request.ID, lambda result: _answer_lease(result, done))
+
+        self.member.when_caught_up(renew)
+
+    def lease_time_to_live(self, data: bytes, done: Answer) -> None:
+        """POST /leases/internal; `done(status, body)`."""
+        try:
+            request = LeaseInternalRequest.FromString(data).LeaseTimeToLiveRequest
+        except DecodeError:
+            done(400, b"error unmarshalling request")
+            return
+
+        def answered(result: Result) -> None:
+            response = result.response
+            if (
+                isinstance(response, pb.LeaseTimeToLiveResponse)
+                and response.TTL == -1
+                and not response.grantedTTL
+            ):
+                done(404, b"lease not found")
+                return
+            if isinstance(response, pb.LeaseTimeToLiveResponse):
+                response.header.SetInParent()
+                response = LeaseInternalResponse(LeaseTimeToLiveResponse=response)
+            _answer_lease(result, done, response)
+
+        def look() -> None:
+            if not self.member.is_leader:
+                done(400, b"not a primary lessor")
+            else:
+                self.front.lease_time_to_live(request, answered)
+
+        self.member.when_caught_up(look)
+
+    def promote(self, member_id: int, done: Answer) -> None:
+        """POST /members/promote/<id>; `done(status, body)`."""
+
+        def promoted(result: Result) -> None:
+            error = result.error
+            if error is None:
+                done(200, self.members_json())
+            elif isinstance(error, MemberNotFound):
+                done(404, str(error).encode())
+            elif isinstance(error, MemberNotLearner):
+                done(412, str(error).encode())
+            elif isinstance(error, LearnerNotReady):
+                done(412, b"etcdserver: can only promote a learner member which is in sync with leader")
+            else:
+                done(500, UNKNOWN_ERROR)
+
+        self.front.change_members(pb.MemberPromoteRequest(ID=member_id), promoted)
+
+
+def _answer_lease(result: Result, done: Answer, response: Message | None = None) -> None:
+    response = response or result.response
+    if isinstance(result.error, LeaseNotFound):
+        done(404, b"lease not found")
+    elif isinstance(result.error, NotPrimary):
+        done(400, b"not a primary lessor")
+    elif result.error is not None or response is None:
+        done(500, str(result.error).encode())
+    else:
+        done(200, response.SerializeToString())
