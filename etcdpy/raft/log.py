@@ -22,6 +22,7 @@ from .errors import LogDiverged
 from .messages import Entry, Snapshot
 
 _ENCODED = attrgetter("encoded")
+_TYPE = attrgetter("type")  # NORMAL is 0, the others are true
 
 
 class Log:
@@ -98,6 +99,11 @@ class Log:
     @property
     def has_next_committed(self) -> bool:
         return self.applying < self.committed and self.pending_snapshot is None
+
+    def has_conf_change(self, low: int, high: int) -> bool:
+        """Is there a configuration change among entries low..high, as far as they are still here?"""
+        start = max(low - self.before_index - 1, 0)
+        return any(map(_TYPE, self._entries[start : max(high - self.before_index, 0)]))
 
     def unapplied(self) -> Iterable[Entry]:
         """Committed entries that are not yet applied."""

@@ -209,10 +209,7 @@ class RawNode:
             ready.soft_state = self._soft_state = soft_state
         ready.must_sync = bool(ready.entries) or ready.snapshot is not None
         if hard_state != self._hard_state:
-            ready.must_sync |= (hard_state.term, hard_state.vote) != (
-                self._hard_state.term,
-                self._hard_state.vote,
-            )
+            ready.must_sync = ready.must_sync or self._must_sync(hard_state)
             ready.hard_state = self._hard_state = hard_state
         if ready.snapshot is not None:
             log.applying_to(ready.snapshot.index)
@@ -220,6 +217,16 @@ class RawNode:
             log.applying_to(ready.committed_entries[-1].index)
         self._outstanding = ready
         return ready
+
+    def _must_sync(self, new: HardState) -> bool:
+        """Must this be on disk before anything is said? Term and vote yes. The commit index no: whoever leads
+        will tell us again. But a configuration once known must not be forgotten, for after two more changes a
+        majority of the old one need not meet a majority of the new.
+        """
+        old = self._hard_state
+        if (new.term, new.vote) != (old.term, old.vote):
+            return True
+        return self._core.log.has_conf_change(old.commit + 1, new.commit)
 
     def advance(self, ready: Ready) -> None:
         """Everything in `ready` was done: saved, sent, applied."""

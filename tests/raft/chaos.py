@@ -9,7 +9,7 @@ What is checked, in the words of the paper's figure 3:
 
 - election safety: one leader in a term;
 - log matching: an entry is named by its index and term, and so is everything before it;
-- leader completeness: whoever leads has every entry that was ever committed;
+- leader completeness: whoever leads has every entry that was committed in an earlier term;
 - state machine safety: nobody applies anything else at the same index;
 
 and further that a vote is never changed, that what is committed is on the disks of a majority, and that a
@@ -53,6 +53,7 @@ class ChaosMember:
     def __init__(self, config: Config, disk: Disk) -> None:
         self.config = config
         self.disk = disk
+        self.synced_commit = disk.hard_state.commit
         self.start()
 
     def start(self) -> None:
@@ -89,6 +90,7 @@ class Chaos:
         self.votes: dict[tuple[int, int], int] = {}
         self.entries: dict[tuple[int, int], tuple[Entry, int | None]] = {}
         self.committed: dict[int, Entry] = {}
+        self.known_committed_in: dict[int, int] = {}  # the term in which somebody first applied it
 
     def _add(self, id_: int, disk: Disk) -> None:
         config = replace(Config(id=id_, randrange=self.source.randrange), **self.options)  # type: ignore[arg-type]
@@ -141,6 +143,8 @@ class Chaos:
 
     def _save(self, member: ChaosMember, ready: Ready) -> None:
         member.disk.save(ready)
+        if ready.must_sync:
+            member.synced_commit = member.disk.hard_state.commit
         state = member.disk.hard_state
         if state.vote:
             known = self.votes.setdefault((member.config.id, state.term), state.vote)
@@ -170,6 +174,7 @@ class Chaos:
             member.conf_state = ready.snapshot.conf_state
         for entry in ready.committed_entries:
             known = self.committed.setdefault(entry.index, entry)
+            self.known_committed_in.setdefault(entry.index, member.node.term)
             assert known == entry, f"{member.config.id} applies {entry}, somebody applied {known}"
             if not self.reconfigure:
                 self._check_durable(entry)
@@ -213,10 +218,10 @@ class Chaos:
                 self._save(member, ready)
                 self._send(member, ready)
             elif draw < 0.6:  # torn between the entries and the hard state
-                self._save(member, replace(ready, hard_state=None) if ready.snapshot is None else ready)
+                self._save(member, replace(ready, hard_state=None, must_sync=False))
         disk = member.disk
-        if self.source.random() < 0.5:  # the commit index is not synced for its own sake
-            disk.hard_state = replace(disk.hard_state, commit=disk.snapshot.index)
+        if self.source.random() < 0.5:  # a commit index is not synced for its own sake
+            disk.hard_state = replace(disk.hard_state, commit=member.synced_commit)
         commit = min(disk.hard_state.commit, disk.last_index)
         disk.hard_state = replace(disk.hard_state, commit=max(commit, disk.snapshot.index))
         member.start()
@@ -263,7 +268,7 @@ class Chaos:
         known = self.leader_by_term.setdefault(node.term, node.id)
         assert known == node.id, f"{known} and {node.id} both lead term {node.term}"
         for index, entry in self.committed.items():
-            if index >= node.first_index and entry.term < node.term:
+            if index >= node.first_index and self.known_committed_in[index] < node.term:
                 assert node.term_at(index) == entry.term, f"leader {node.id} of {node.term} lacks {entry}"
 
     def _check_matching(self, member: ChaosMember, entry: Entry) -> None:

@@ -9,6 +9,8 @@ import pytest
 from etcdpy.raft.errors import LogDiverged
 from etcdpy.raft.messages import (
     LOCAL_TYPES,
+    ConfChange,
+    ConfChangeType,
     ConfState,
     Entry,
     EntryType,
@@ -129,6 +131,18 @@ def test_a_commit_index_alone_need_not_be_synced() -> None:
     assert network.turn(1).must_sync
     ready = network.turn(1)
     assert (ready.hard_state, ready.must_sync) == (HardState(1, 1, 2), False)
+
+
+def test_a_commit_index_that_covers_a_configuration_change_is_synced() -> None:
+    network = leader()
+    network[1].propose_conf_change(ConfChange(ConfChangeType.ADD_LEARNER_NODE, 2))
+    network.turn(1)
+    ready = network.turn(1)
+    assert ([entry.type for entry in ready.committed_entries], ready.entries) == ([EntryType.CONF_CHANGE], [])
+    assert ready.must_sync
+    network[1].propose([b"x"])
+    network.turn(1)
+    assert not network.turn(1).must_sync
 
 
 @pytest.mark.parametrize("kind", sorted(LOCAL_TYPES))
