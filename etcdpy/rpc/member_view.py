@@ -152,5 +152,7 @@ class MemberView(Protocol):
     def authenticate(self, request: rpc_pb2.AuthenticateRequest, done: Done) -> None:
         """Check a password and make a token; the response is AuthenticateResponse with token."""
 
-    def open_snapshot(self) -> SnapshotSource:
-        """A snapshot of what has been applied so far."""
+    def open_snapshot(self, done: Callable[[SnapshotSource | None, Exception | None], None]) -> None:
+        """`done` with a snapshot of at least what has been applied so far, or with what kept it from being
+        made. Whoever gets it closes it.
+        """

@@ -27,7 +27,6 @@ NOT_YET = frozenset(
         "enable-distributed-tracing",
         "enable-grpc-gateway",
         "enable-pprof",
-        "initial-election-tick-advance",
         "listen-client-http-urls",
         "listen-metrics-urls",
         "memory-mlock",
@@ -77,7 +76,6 @@ REFUSED = {
     "discovery-srv": DISCOVERY,
     "discovery-token": DISCOVERY,
     "host-whitelist": "etcdpy does not check host names yet",
-    "initial-cluster-state": "etcdpy cannot join a running cluster yet",
     "force-new-cluster": "etcdpy cannot make a cluster of one out of a larger one yet",
 }
 

@@ -7,7 +7,7 @@ rest is composed here so that the member itself stays the loop of propose, apply
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from etcdpy.cluster.version import Version, is_too_old
 from etcdpy.lease import LeaseError, LeaseExpired, NotPrimary
@@ -18,11 +18,13 @@ from etcdpy.server.errors import BadLeaderTransferee, LeaderChanged, NotLeader, 
 from etcdpy.server.results import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from etcdpy.server.member import Member
     from etcdpy.server.reconfigure import Reconfiguration
     from etcdpy.server.request_ids import RequestIds
     from etcdpy.server.results import Done
-    from etcdpy.server.snapshots import SnapshotMaker
+    from etcdpy.server.snapshots import SnapshotFile, SnapshotMaker
     from etcdpy.server.state import State
 
     MemberChange = (
@@ -234,9 +236,12 @@ class Front:
         """Check a password and make a token."""
         done(Result(error=NotSupported("authenticate")))
 
-    def open_snapshot(self) -> NoReturn:
+    def open_snapshot(self, done: Callable[[SnapshotFile | None, Exception | None], None]) -> None:
         """A snapshot of what has been applied so far."""
-        raise NotSupported("snapshot")
+        if self._snapshots is None:
+            done(None, NotSupported("snapshot"))
+        else:
+            self._snapshots.make(done)
 
 
 class NoForwarding:

@@ -329,10 +329,11 @@ class FakeMember:
     def authenticate(self, request: Any, done: Done) -> None:
         self._answer(request, pb.AuthenticateResponse(token="abc.1"), done)
 
-    def open_snapshot(self) -> FakeSnapshot:
+    def open_snapshot(self, done: Callable[[FakeSnapshot | None, Exception | None], None]) -> None:
         if self.other_error is not None:
-            raise self.other_error
-        return self.snapshot
+            done(None, self.other_error)
+        else:
+            done(self.snapshot, None)
 
 
 class RecordingCall(Call):

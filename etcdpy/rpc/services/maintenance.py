@@ -14,9 +14,10 @@ from etcdpy.proto.rpc_pb2 import (
     MoveLeaderRequest,
     SnapshotResponse,
 )
+from etcdpy.rpc.errors import to_rpc_error
 from etcdpy.rpc.router import Kind, Method, OnLearner
 from etcdpy.rpc.services.base import Service
-from etcdpy.server.errors import UnknownMethod
+from etcdpy.server.errors import Stopped, UnknownMethod
 
 if TYPE_CHECKING:
     from etcdpy.rpc.call import Call
@@ -75,7 +76,16 @@ class Maintenance(Service):
 
     def snapshot(self, call: Call, data: bytes) -> None:
         """The backend as a file."""
-        _SnapshotStream(call, self._member.open_snapshot()).start()
+
+        def opened(source: SnapshotSource | None, error: Exception | None) -> None:
+            if source is None:
+                call.fail(to_rpc_error(error or Stopped()))
+            elif call.closed:
+                source.close()
+            else:
+                _SnapshotStream(call, source).start()
+
+        self._member.open_snapshot(opened)
 
     def move_leader(self, call: Call, data: bytes) -> None:
         """Hand leadership to another member."""
