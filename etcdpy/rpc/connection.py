@@ -3,7 +3,8 @@ speaks.
 
 HTTP/2 begins with a fixed preface; everything else is HTTP/1.1 and goes to aiohttp. After that this
 class only carries bytes: into the engine, and out of it in one write for each turn of the loop,
-however many calls were answered in it.
+however many calls were answered in it. On a TLS connection the handshake (`etcdpy.rpc.handshake`) comes
+first, and what it learned of the client comes along.
 """
 
 from __future__ import annotations
@@ -12,64 +13,41 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from etcdpy.http2 import PREFACE, Engine
+from etcdpy.rpc.errors import to_rpc_error
 from etcdpy.rpc.grpc import GrpcLayer
+from etcdpy.rpc.http1_connection import Http1Connection
+from etcdpy.server.errors import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from etcdpy.http2 import Limits
-    from etcdpy.rpc.deadlines import Deadlines
-    from etcdpy.rpc.grpc import Routes
-    from etcdpy.rpc.router import Router
+    from etcdpy.rpc.port import Port
 
 # What the transport may hold before it asks us to wait: two writes of the engine.
 WRITE_BUFFER_BYTES = 512 * 1024
 
 
-class Port:
-    """What all connections of a client port share.
-
-    Attributes:
-        open: the connections there are.
-        connections_max: more are closed as they come; etcd's bound is the file descriptors left to it.
-    """
-
-    def __init__(
-        self,
-        router: Router,
-        deadlines: Deadlines,
-        limits: Limits,
-        receive_bytes_max: int,
-        connections_max: int,
-        http1: Callable[[], asyncio.Protocol],
-    ) -> None:
-        self.router = router
-        self.deadlines = deadlines
-        self.limits = limits
-        self.receive_bytes_max = receive_bytes_max
-        self.connections_max = connections_max
-        self.http1 = http1
-        self.open: set[Connection] = set()
-        self.routes: Routes = {}
-        self.loop = asyncio.get_running_loop()
-        self.closing = False
-
-    def connection(self) -> Connection:
-        """A protocol for a new connection; what `create_server` wants."""
-        return Connection(self)
-
-    def tick(self, now: float) -> None:
-        """About once a second: slow, silent and stuck connections end."""
-        for connection in list(self.open):
-            connection.tick(now)
-
-
 class Connection(asyncio.Protocol):
-    """A connection, first undecided, then HTTP/2 or handed over to HTTP/1.1."""
+    """A connection, first undecided, then HTTP/2 or handed on to HTTP/1.1."""
 
-    def __init__(self, port: Port) -> None:
+    __slots__ = (
+        "_certificate_name",
+        "_closed_at",
+        "_engine",
+        "_first",
+        "_flush_scheduled",
+        "_is_secure",
+        "_layer",
+        "_loop",
+        "_opened_at",
+        "_port",
+        "_reading",
+        "_transport",
+    )
+
+    def __init__(self, port: Port, *, is_secure: bool = False, certificate_name: str = "") -> None:
         self._port = port
         self._loop = port.loop
+        self._is_secure = is_secure
+        self._certificate_name = certificate_name
         self._transport: asyncio.Transport
         self._opened_at = port.loop.time()
         self._first = b""
@@ -77,20 +55,20 @@ class Connection(asyncio.Protocol):
         self._layer: GrpcLayer | None = None
         self._reading = False
         self._flush_scheduled = False
+        self._closed_at: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Somebody has connected."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write"), transport
+        if self._port.admit(self):
+            self.take_over(transport)
+        else:
+            transport.abort()  # type: ignore[attr-defined]  # uvloop's transports derive from nothing
+
+    def take_over(self, transport: asyncio.BaseTransport) -> None:
+        """Begin on a transport whose guest the port knows already."""
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports derive from nothing
-        port = self._port
-        if port.closing or len(port.open) >= port.connections_max:
-            self._transport.abort()
-            return
-        port.open.add(self)
-        if transport.get_extra_info("sslcontext") is not None:
-            tls = transport.get_extra_info("ssl_object")
-            if tls is not None and tls.selected_alpn_protocol() == "h2":
-                self._speak_http2(b"")
+        if self._is_secure and transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
+            self._speak_http2(b"")
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -105,31 +83,24 @@ class Connection(asyncio.Protocol):
 
     def _decide(self, data: bytes) -> None:
         first = self._first = self._first + data
-        if PREFACE.startswith(first[: len(PREFACE)]):
-            if len(first) >= len(PREFACE):
-                self._first = b""
-                self._speak_http2(first)
-            return
-        self._port.open.discard(self)
-        protocol = self._port.http1()
-        self._transport.set_protocol(protocol)
-        protocol.connection_made(self._transport)
-        protocol.data_received(first)
+        if not PREFACE.startswith(first[: len(PREFACE)]):
+            successor = Http1Connection(self._port, self._transport)
+            self._port.replace(self, successor)
+            self._transport.set_protocol(successor)
+            successor.data_received(first)
+        elif len(first) >= len(PREFACE):
+            self._first = b""
+            self._speak_http2(first)
 
     def _speak_http2(self, first: bytes) -> None:
         port = self._port
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        layer = GrpcLayer(
-            port.router,
-            port.routes,
-            port.deadlines,
-            port.receive_bytes_max,
-            _peer_name(self._transport),
-            self._loop.time,
-            self._wrote,
-        )
-        self._layer = layer
-        self._engine = layer.engine = Engine(layer, port.limits, now=self._loop.time())
+        layer = self._layer = GrpcLayer(port, _peer_name(self._transport), self._wrote)
+        if self._is_secure:
+            layer.is_secure = True
+            layer.certificate_name = self._certificate_name
+            layer.transport = self._transport
+        self._engine = layer.engine = Engine(layer, port.http2_limits, now=self._loop.time())
         if first:
             self.data_received(first)
         else:
@@ -156,9 +127,13 @@ class Connection(asyncio.Protocol):
         if data:
             self._transport.write(data)
         if engine.closed or (engine.drained and not engine.wants_write):
-            self._transport.close()
+            self._close()
         elif engine.wants_write:
             self._wrote()
+
+    def _close(self) -> None:
+        self._closed_at = self._loop.time()
+        self._transport.close()
 
     def pause_writing(self) -> None:
         """The socket is full."""
@@ -177,28 +152,32 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, and with it every call on it."""
-        self._port.open.discard(self)
+        self._port.leave(self)
         if self._engine is not None:
             self._reading = True
             self._engine.connection_lost()
             self._engine = None
 
     def tick(self, now: float) -> None:
-        """Let the engine see the time."""
-        if self._engine is not None:
+        """Let the engine see the time, and do not wait for ever for anything."""
+        if self._closed_at is not None:
+            if now - self._closed_at >= self._port.limits.closing_seconds:
+                self._transport.abort()
+        elif self._engine is not None:
             self._reading = True
             self._engine.tick(now)
             self._reading = False
             self._flush()
-        elif now - self._opened_at >= self._port.limits.preface_seconds:
+        elif now - self._opened_at >= self._port.http2_limits.preface_seconds:
             self._transport.abort()
 
     def shutdown(self) -> None:
-        """Take no new calls; the connection ends when those under way have."""
-        if self._engine is None:
-            self._transport.close()
+        """Take no new calls, end those that would never end; the connection goes when the others have."""
+        if self._engine is None or self._layer is None:
+            self._transport.abort()
             return
         self._engine.shutdown(self._loop.time())
+        self._layer.end_streams(to_rpc_error(Stopped()))
         self._flush()
 
     def abort(self) -> None:
@@ -213,4 +192,7 @@ class Connection(asyncio.Protocol):
 
 def _peer_name(transport: asyncio.Transport) -> str:
     name = transport.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else str(name or "unix")
+    if not isinstance(name, tuple) or len(name) < 2:
+        return str(name or "unix")
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

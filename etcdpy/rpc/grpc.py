@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Final
 from etcdpy.http2 import ErrorCode, PreparedHeaders, prepare_headers
 from etcdpy.rpc.call import Call
 from etcdpy.rpc.errors import CALLER_DEADLINE, Code, RpcError, message_too_large
+from etcdpy.rpc.plain_requests import PlainRequest
 from etcdpy.rpc.router import Kind
 
 if TYPE_CHECKING:
+    from asyncio import Transport
     from collections.abc import Callable, Mapping, Sequence
 
     from etcdpy.http2 import Engine, RequestHeaders
-    from etcdpy.rpc.deadlines import Deadlines
+    from etcdpy.rpc.port import Http1Session, Port
     from etcdpy.rpc.router import Method, Router
 
     Routes = dict[tuple[str, str, tuple[tuple[str, str], ...]], "Route"]
@@ -57,6 +59,7 @@ class Route:
     timeout_s: float | None
     encoding: str = ""
     refusal: PreparedHeaders | None = None
+    is_plain: bool = False
 
 
 class GrpcLayer:
@@ -66,33 +69,35 @@ class GrpcLayer:
         "_deadlines",
         "_now",
         "_peer",
-        "_receive_bytes_max",
+        "_plain",
+        "_port",
         "_router",
         "_routes",
         "calls",
+        "certificate_name",
         "engine",
+        "is_secure",
+        "receive_bytes_max",
+        "transport",
         "wrote",
     )
 
-    def __init__(
-        self,
-        router: Router,
-        routes: Routes,
-        deadlines: Deadlines,
-        receive_bytes_max: int,
-        peer: str,
-        now: Callable[[], float],
-        wrote: Callable[[], None],
-    ) -> None:
-        self._router = router
-        self._routes = routes
-        self._deadlines = deadlines
-        self._receive_bytes_max = receive_bytes_max
+    def __init__(self, port: Port, peer: str, wrote: Callable[[], None]) -> None:
+        self._port = port
+        self._router = port.router
+        self._routes = port.routes
+        self._deadlines = port.deadlines
+        self._now = port.loop.time
         self._peer = peer
-        self._now = now
+        self.receive_bytes_max = port.limits.receive_bytes_max
         self.wrote = wrote
         self.engine: Engine
         self.calls: dict[int, EngineCall] = {}
+        self._plain: dict[int, PlainRequest] = {}
+        # A TLS connection is told what the handshake has found out.
+        self.is_secure = False
+        self.certificate_name = ""
+        self.transport: Transport | None = None
 
     # What the engine tells.
 
@@ -102,7 +107,10 @@ class GrpcLayer:
         if not isinstance(route, Route):
             route = headers.memo = _route(headers, self._router, self._routes)
         if route.refusal is not None:
-            self.engine.send_headers(stream_id, route.refusal, end_stream=True)
+            if route.is_plain and self.is_secure:
+                self._open_plain(stream_id, headers, end_stream)
+            else:
+                self.engine.send_headers(stream_id, route.refusal, end_stream=True)
             return
         call = EngineCall(self, stream_id, headers.path, route, self._peer)
         if route.method is None:
@@ -124,10 +132,12 @@ class GrpcLayer:
         """Bytes of a request."""
         call = self.calls.get(stream_id)
         if call is None:
+            if stream_id in self._plain:
+                self._plain[stream_id].feed(data, end_stream)
             return
         if not call.buffer and len(data) >= PREFIX_BYTES and not data[0]:
             size = int.from_bytes(data[1:5], "big")
-            if len(data) == size + PREFIX_BYTES and size <= self._receive_bytes_max and not call.paused:
+            if len(data) == size + PREFIX_BYTES and size <= self.receive_bytes_max and not call.paused:
                 call.take(data[PREFIX_BYTES:])
                 if end_stream:
                     call.half_close()
@@ -141,25 +151,47 @@ class GrpcLayer:
         call = self.calls.get(stream_id)
         if call is not None:
             call.half_close()
+        elif stream_id in self._plain:
+            self._plain[stream_id].feed(b"", True)
 
     def on_reset(self, stream_id: int, code: int) -> None:
         """The client has left."""
         call = self.calls.get(stream_id)
         if call is not None:
             call.leave()
+        elif stream_id in self._plain:
+            self._plain[stream_id].leave()
 
     def on_writable(self, stream_id: int) -> None:
         """The client takes more again."""
         call = self.calls.get(stream_id)
-        if call is not None and call.on_writable is not None:
-            call.on_writable()
+        if call is not None:
+            if call.on_writable is not None:
+                call.on_writable()
+        elif stream_id in self._plain:
+            self._plain[stream_id].woken()
+
+    def _open_plain(self, stream_id: int, headers: RequestHeaders, end_stream: bool) -> None:
+        if len(self._plain) >= self._port.limits.plain_requests_max:
+            self.engine.reset_stream(stream_id, ErrorCode.REFUSED_STREAM)
+            return
+        request = self._plain[stream_id] = PlainRequest(self, stream_id, self._port.http1.open())
+        request.begin(headers, end_stream)
+
+    # What the connection asks.
+
+    def end_streams(self, error: RpcError) -> None:
+        """End the calls that would never end by themselves, because the server stops."""
+        for call in list(self.calls.values()):
+            if call.route.method is not None and call.route.method.kind is Kind.BIDI_STREAM:
+                call.abort(error)
 
     # What calls ask.
 
-    @property
-    def receive_bytes_max(self) -> int:
-        """Bound of one message."""
-        return self._receive_bytes_max
+    def forget_plain(self, stream_id: int, session: Http1Session) -> None:
+        """A request that was no call has ended."""
+        self._plain.pop(stream_id, None)
+        self._port.http1.close(session)
 
     def start(self, call: EngineCall, data: bytes) -> None:
         """The request of a call that takes one is complete."""
@@ -387,6 +419,11 @@ class EngineCall(Call):
         """Whether the call has ended."""
         return self._closed
 
+    @property
+    def certificate_name(self) -> str:
+        """Common name of the client's certificate."""
+        return self._layer.certificate_name
+
 
 _failures: dict[tuple[int, str, bool], PreparedHeaders] = {}
 
@@ -475,12 +512,14 @@ def _read_route(headers: RequestHeaders, fields: tuple[tuple[str, str], ...], ro
         if name not in metadata and not name.endswith("-bin"):
             metadata[name] = value if value.isascii() else _utf8(value)
     content_type = metadata.get("content-type", "")
+    if not is_grpc(content_type):
+        text = f'invalid gRPC request content-type "{content_type}"'
+        # Over TLS, whatever does not even resemble gRPC is for the HTTP handlers.
+        is_plain = "application/grpc" not in content_type
+        return _refusal(metadata, 415, Code.INVALID_ARGUMENT, text, is_plain=is_plain)
     if headers.method != "POST":
         text = f'Received a HEADERS frame with :method "{headers.method}" which should be POST'
         return _refusal(metadata, 405, Code.INTERNAL, text)
-    if not is_grpc(content_type):
-        text = f'invalid gRPC request content-type "{content_type}"'
-        return _refusal(metadata, 415, Code.INVALID_ARGUMENT, text)
     encoding = metadata.get("grpc-encoding", "")
     if encoding not in _ENCODINGS:
         text = f'grpc: Decompressor is not installed for grpc-encoding "{encoding}"'
@@ -501,7 +540,9 @@ def _utf8(value: str) -> str:
     return value.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
-def _refusal(metadata: Mapping[str, str], status: int, code: Code, text: str) -> Route:
+def _refusal(
+    metadata: Mapping[str, str], status: int, code: Code, text: str, *, is_plain: bool = False
+) -> Route:
     """A call that is none: answered in HTTP's terms and in gRPC's, as grpc-go does."""
     fields = [
         (":status", str(status)),
@@ -509,7 +550,7 @@ def _refusal(metadata: Mapping[str, str], status: int, code: Code, text: str) ->
         ("grpc-status", str(int(code))),
         ("grpc-message", percent_encode(text)),
     ]
-    return Route(None, metadata, None, refusal=prepare_headers(fields))
+    return Route(None, metadata, None, refusal=prepare_headers(fields), is_plain=is_plain)
 
 
 __all__ = ["EngineCall", "ErrorCode", "GrpcLayer", "parse_timeout", "percent_encode"]

@@ -11,6 +11,7 @@ from aiohttp import web
 from etcdpy.cluster.version import Version
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.rpc.port import Http1Session
 from etcdpy.server.alarms import CORRUPT, NOSPACE
 
 if TYPE_CHECKING:
@@ -29,18 +30,38 @@ class HttpEndpoints:
     def __init__(self, member: MemberView) -> None:
         self._member = member
         self._routes: dict[str, Handler] = {"/health": self._health, "/version": self._version}
-        self.server = web.Server(self._handle, handler_cancellation=True)
+        self._sessions: dict[object, Http1Session] = {}
+        self._server = web.Server(self._handle, handler_cancellation=True, access_log=None)
 
-    def protocol(self) -> asyncio.Protocol:
-        """A protocol for one connection."""
-        protocol: asyncio.Protocol = self.server()
-        return protocol
+    def open(self) -> Http1Session:
+        """A session for one connection."""
+        protocol: asyncio.Protocol = self._server()
+        session = self._sessions[protocol] = Http1Session(protocol)
+        return session
 
-    async def stop(self) -> None:
-        """End the connections."""
-        await self.server.shutdown(timeout=0.1)
+    def close(self, session: Http1Session) -> None:
+        """The connection is gone."""
+        del self._sessions[session.protocol]
+
+    @property
+    def sessions(self) -> int:
+        """Connections there are."""
+        return len(self._sessions)
+
+    async def stop(self, grace_s: float) -> None:
+        """End the connections, each when the request that is being answered has been."""
+        await self._server.shutdown(timeout=grace_s)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        session = self._sessions[request.protocol]
+        session.running += 1
+        try:
+            return await self._answer(request)
+        finally:
+            session.running -= 1
+            session.served += 1
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         handler = self._routes.get(request.path)
         if handler is None:
             return _text(404, "404 page not found")

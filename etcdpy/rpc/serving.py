@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etcdpy.http2 import Limits
 from etcdpy.rpc.call import WRITABLE_BYTES
-from etcdpy.rpc.connection import Port
+from etcdpy.rpc.connection import Connection
 from etcdpy.rpc.deadlines import Deadlines
 from etcdpy.rpc.http1 import HttpEndpoints
+from etcdpy.rpc.port import Port, PortLimits
 from etcdpy.rpc.services import Health, make_router
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
+    from etcdpy.cluster.urls import Url
     from etcdpy.rpc.member_view import MemberView
     from etcdpy.server.config import Config
     from etcdpy.server.log import Logger
+
+    Factory = Callable[[], asyncio.Protocol]
 
 # A message may be larger than the raft limit by this; what lies between is refused later, with etcd's text.
 GRPC_OVERHEAD_BYTES = 512 * 1024
@@ -37,24 +43,28 @@ class Listeners:
 
     Attributes:
         urls: where clients connect, with the ports that were really bound.
+        port: the connections there are.
     """
 
-    def __init__(self, config: Config, member: MemberView, log: Logger) -> None:
+    def __init__(
+        self, config: Config, member: MemberView, log: Logger, limits: PortLimits | None = None
+    ) -> None:
         self._config = config
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
         self._http = HttpEndpoints(member)
         self._router = make_router(member, Health())
-        self._port = Port(
+        self.port = Port(
             self._router,
             self._deadlines,
             limits_of(config),
-            config.max_request_bytes + GRPC_OVERHEAD_BYTES,
-            connections_max(),
-            self._http.protocol,
+            limits or port_limits_of(config),
+            self._http,
+            self._loop,
         )
         self._servers: list[asyncio.Server] = []
+        self._paths: list[str] = []
         self._timers: list[asyncio.TimerHandle] = []
         self.urls: list[str] = []
 
@@ -62,27 +72,49 @@ class Listeners:
         """Take the ports.
 
         Raises:
-            OSError: an address cannot be bound.
+            OSError: an address cannot be bound, or the files for TLS cannot be used.
         """
-        for url in self._config.listen_client_urls:
-            if url.is_unix:
-                server = await self._loop.create_unix_server(
-                    self._port.connection, url.address, start_serving=False
+        urls = self._config.listen_client_urls
+        secure = self._tls_factory() if any(url.is_secure for url in urls) else self._plain
+        for url in urls:
+            await self._bind(url, secure if url.is_secure else self._plain)
+            if not url.is_secure and (self._config.cert_file or self._config.client_cert_auth):
+                self._log.warn(
+                    "scheme is http or unix while TLS files or --client-cert-auth are given; "
+                    "they do not protect this URL",
+                    client_url=str(url),
                 )
-                self.urls.append(str(url))
-            else:
-                server = await self._loop.create_server(
-                    self._port.connection, url.host, url.port, start_serving=False, backlog=BACKLOG
-                )
-                port = server.sockets[0].getsockname()[1]
-                self.urls.append(f"{url.scheme}://{url.host}:{port}")
-            self._servers.append(server)
+
+    async def _bind(self, url: Url, factory: Factory) -> None:
+        if url.is_unix:
+            _remove(url.address)  # a socket that a killed process left behind
+            server = await self._loop.create_unix_server(
+                factory, url.address, start_serving=False, backlog=BACKLOG
+            )
+            self._paths.append(url.address)
+            self.urls.append(str(url))
+        else:
+            server = await self._loop.create_server(
+                factory, url.host, url.port, start_serving=False, backlog=BACKLOG
+            )
+            self.urls.append(f"{url.scheme}://{_host_port(url.host, server.sockets[0])}")
+        self._servers.append(server)
+
+    def _plain(self) -> asyncio.Protocol:
+        return Connection(self.port)
+
+    def _tls_factory(self) -> Factory:
+        # Only now, for `cryptography` takes its time and most test members speak plain HTTP.
+        from etcdpy.rpc.handshake import TlsDoor
+        from etcdpy.rpc.tls import ServerTls
+
+        return TlsDoor(self.port, ServerTls(self._config, self._log), self._log).handshake
 
     async def start(self) -> None:
         """Take calls."""
         for server in self._servers:
             await server.start_serving()
-        self._every(TICK_S, lambda: self._port.tick(self._loop.time()))
+        self._every(TICK_S, lambda: self.port.tick(self._loop.time()))
         self._every(self._config.election_timeout_ms / 1000, self._router.leader_watch.look)
 
     def _every(self, interval_s: float, action: Callable[[], None]) -> None:
@@ -96,22 +128,25 @@ class Listeners:
 
     async def stop(self) -> None:
         """Take no more calls, give those under way a moment, then end what is left."""
-        self._port.closing = True
         for server in self._servers:
             server.close()
-        for connection in list(self._port.open):
-            connection.shutdown()
-        deadline = self._loop.time() + STOP_GRACE_S
-        while self._port.open and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
-        for connection in list(self._port.open):
-            connection.abort()
-        await self._http.stop()
+        await asyncio.gather(self.port.close(STOP_GRACE_S), self._http.stop(STOP_GRACE_S))
         for timer in self._timers:
             timer.cancel()
         self._deadlines.close()
         for server in self._servers:
             await server.wait_closed()
+        for path in self._paths:
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+def _host_port(host: str, bound: socket.socket) -> str:
+    """The host as it was asked for, with the port that was bound."""
+    return f"[{host}]:{bound.getsockname()[1]}" if ":" in host else f"{host}:{bound.getsockname()[1]}"
 
 
 def limits_of(config: Config) -> Limits:
@@ -122,6 +157,14 @@ def limits_of(config: Config) -> Limits:
         ping_interval_seconds=config.grpc_keepalive_min_time_s,
         keepalive_seconds=config.grpc_keepalive_interval_s,
         keepalive_timeout_seconds=config.grpc_keepalive_timeout_s,
+    )
+
+
+def port_limits_of(config: Config) -> PortLimits:
+    """The bounds of the port."""
+    return PortLimits(
+        connections_max=connections_max(),
+        receive_bytes_max=config.max_request_bytes + GRPC_OVERHEAD_BYTES,
     )
 
 

@@ -12,6 +12,7 @@ from etcdpy.http2.hpack import Decoder, encode_static
 from etcdpy.rpc.call import WRITABLE_BYTES
 from etcdpy.rpc.deadlines import Deadlines
 from etcdpy.rpc.grpc import GrpcLayer
+from etcdpy.rpc.port import Http1Session, Port, PortLimits
 from etcdpy.rpc.router import Kind, Method, Router
 from tests.http2 import wire
 from tests.rpc.clocks import FakeClock
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from etcdpy.rpc.call import Call
-    from etcdpy.rpc.grpc import Routes
 
 PATH = "/test.Service/Method"
 RECEIVE_BYTES_MAX = 100_000
@@ -42,6 +42,15 @@ def unpacked(data: bytes) -> list[bytes]:
         messages.append(data[5 : 5 + size])
         data = data[5 + size :]
     return messages
+
+
+class NoHttp1:
+    """Nobody to ask for anything but gRPC."""
+
+    def open(self) -> Http1Session:
+        raise AssertionError("nothing here speaks HTTP/1.1")
+
+    def close(self, session: Http1Session) -> None: ...
 
 
 class NoMember:
@@ -95,11 +104,11 @@ class Wire:
         self.clock = FakeClock()
         self.deadlines = Deadlines(self.clock)
         self.wrote = 0
-        self.routes: Routes = {}
-        self.layer = GrpcLayer(
-            router, self.routes, self.deadlines, RECEIVE_BYTES_MAX, "client:1", self.clock.time, self._wrote
-        )
         limits = limits or Limits(writable_bytes=WRITABLE_BYTES)
+        loop: Any = self.clock
+        port_limits = PortLimits(connections_max=1, receive_bytes_max=RECEIVE_BYTES_MAX)
+        self.port = Port(router, self.deadlines, limits, port_limits, NoHttp1(), loop)
+        self.layer = GrpcLayer(self.port, "client:1", self._wrote)
         self.engine = self.layer.engine = Engine(self.layer, limits, now=self.clock.time())
         self.answers: dict[int, Answer] = {}
         self.control: list[wire.Frame] = []

@@ -15,9 +15,11 @@ from grpc import aio
 
 from etcdpy.http2 import Limits
 from etcdpy.rpc.call import WRITABLE_BYTES
-from etcdpy.rpc.connection import Port
+from etcdpy.rpc.connection import Connection
 from etcdpy.rpc.deadlines import Deadlines
+from etcdpy.rpc.port import Port, PortLimits
 from etcdpy.rpc.services import Health, make_router
+from tests.rpc.grpc_wire import NoHttp1
 from tests.support.grpcio_adapter import make_server
 
 if TYPE_CHECKING:
@@ -91,10 +93,10 @@ class Client:
 
 @asynccontextmanager
 async def serving(router: Router) -> AsyncIterator[Client]:
-    listening = {ENGINE: engine_port, GRPCIO: grpcio_port}[Chosen.transport]
+    open_port = {ENGINE: engine_port, GRPCIO: grpcio_port}[Chosen.transport]
     options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
     async with (
-        listening(router) as number,
+        open_port(router) as number,
         aio.insecure_channel(f"127.0.0.1:{number}", options=options) as channel,
     ):
         yield Client(channel)
@@ -103,28 +105,32 @@ async def serving(router: Router) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def engine_port(router: Router) -> AsyncIterator[int]:
     """Our own server; its port number."""
-    async with listening_port(make_port(router)) as number:
+    async with listening(make_port(router)) as number:
         yield number
 
 
-def make_port(router: Router, limits: Limits | None = None, **options: Any) -> Port:
+def make_port(router: Router, http2_limits: Limits | None = None, **limits: Any) -> Port:
     """What connections of our own server share."""
-    deadlines = Deadlines(asyncio.get_running_loop())
-    values = {"connections_max": CONNECTIONS_MAX, "receive_bytes_max": RECEIVE_BYTES_MAX} | options
+    loop = asyncio.get_running_loop()
+    values = {"connections_max": CONNECTIONS_MAX, "receive_bytes_max": RECEIVE_BYTES_MAX} | limits
     return Port(
-        router, deadlines, limits or Limits(writable_bytes=WRITABLE_BYTES), http1=asyncio.Protocol, **values
+        router,
+        Deadlines(loop),
+        http2_limits or Limits(writable_bytes=WRITABLE_BYTES),
+        PortLimits(**values),
+        NoHttp1(),
+        loop,
     )
 
 
 @asynccontextmanager
-async def listening_port(port: Port) -> AsyncIterator[int]:
-    server = await port.loop.create_server(port.connection, "127.0.0.1", 0)
+async def listening(port: Port) -> AsyncIterator[int]:
+    server = await port.loop.create_server(lambda: Connection(port), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for connection in list(port.open):
-            connection.abort()
+        await port.close(0.0)
         port.deadlines.close()
         await server.wait_closed()
 

@@ -311,10 +311,10 @@ def test_binary_metadata_is_left_out(unary: Wire, service: Service) -> None:
 def test_many_different_metadata_do_not_pile_up(unary: Wire) -> None:
     for number in range(1500):
         assert unary.call(b"x", ("x-number", str(number))).messages == [b"x"]
-    assert 0 < len(unary.routes) <= 1024
-    unary.routes.clear()
+    assert 0 < len(unary.port.routes) <= 1024
+    unary.port.routes.clear()
     unary.call(b"x", ("x-large", "x" * 5000))
-    assert not unary.routes
+    assert not unary.port.routes
 
 
 # Compression.
