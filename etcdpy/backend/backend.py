@@ -77,6 +77,7 @@ class Backend:
         self._flushing = False
         self._copying = False
         self._views = 0
+        self._pages_in_use: int | None = None  # counted when somebody asks, once for each flush
         self._waiting: list[Callable[[], None]] = []
         self._flushed_at = 0.0
         self._lock_fd = _lock(path)
@@ -402,7 +403,9 @@ class Backend:
     @property
     def size_in_use_bytes(self) -> int:
         """Bytes of the file that hold data; the rest is free for later writes."""
-        return self._reader.pages_in_use() * self._page_bytes
+        if self._pages_in_use is None:
+            self._pages_in_use = self._reader.pages_in_use()
+        return self._pages_in_use * self._page_bytes
 
     def view(self) -> Reader:
         """A fixed view of what is on disk. Flush first if the latest writes matter; close it after use."""
@@ -439,6 +442,7 @@ class Backend:
         self._renew_reader()
 
     def _renew_reader(self) -> None:
+        self._pages_in_use = None
         self._reader = Reader(self._env, self._dbs, self._tails)
         self._read = self._reader.read
 

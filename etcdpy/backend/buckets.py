@@ -1,4 +1,4 @@
-"""Names of the buckets: etcd's own, and three that only etcdpy has.
+"""Names of the buckets: etcd's own, and four that only etcdpy has.
 
 A bucket is a small int so that the hot paths index a list with it. The string is the name of the LMDB
 database, and for etcd's buckets also the name inside a snapshot file and under a `Hash`.
@@ -24,6 +24,7 @@ class Bucket(IntEnum):
     INDEX = 10
     HISTORY = 11
     ATTACHMENTS = 12
+    COUNTS = 13
 
 
 NAMES: Final[dict[Bucket, bytes]] = {
@@ -40,6 +41,7 @@ NAMES: Final[dict[Bucket, bytes]] = {
     Bucket.INDEX: b"index",
     Bucket.HISTORY: b"history",
     Bucket.ATTACHMENTS: b"attachments",
+    Bucket.COUNTS: b"counts",
 }
 
 # What a snapshot carries and a `Hash` covers, in name order. The rest can be rebuilt from KEY.

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     Job = Callable[[], None]
     Done = Callable[[Exception | None], None]
 
-# A save that takes longer than this sends the next ones to the thread.
+# While saves take longer than this on average, the thread does them.
 QUICK_S = 0.000_5
-# How many saves in a row must have been quick before the loop waits for one itself.
-QUICK_RUN = 64
+# Saves that the average looks back on, about. One that takes 100 times the bound keeps the thread busy for
+# some 75 saves.
+AVERAGE_OVER = 16
 
 
 class Disk(Protocol):
@@ -54,7 +55,7 @@ class WalThread:
     def __init__(self, call_soon: Callable[[Callable[[], None]], None], *, quick_s: float = QUICK_S) -> None:
         self._call_soon = call_soon
         self._quick_s = quick_s
-        self._quick_run = 0
+        self._average_s = 2 * quick_s  # not trusted before it has been seen
         self._under_way = 0
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
@@ -62,7 +63,7 @@ class WalThread:
         self._thread.start()
 
     def submit(self, job: Job, done: Done) -> bool:
-        if self._under_way == 0 and self._quick_run >= QUICK_RUN and self._failure is None:
+        if self._under_way == 0 and self._average_s < self._quick_s and self._failure is None:
             failure = self._do(job)
             if failure is None:
                 return True
@@ -83,8 +84,8 @@ class WalThread:
             job()
         except Exception as error:  # noqa: BLE001  # reported to the member, which stops serving
             self._failure = error
-        quick = time.perf_counter() - started <= self._quick_s
-        self._quick_run = self._quick_run + 1 if quick else 0
+        took = time.perf_counter() - started
+        self._average_s += (took - self._average_s) / AVERAGE_OVER
         return self._failure
 
     def _run(self) -> None:
@@ -100,4 +101,3 @@ class WalThread:
             done(failure)
 
         return finish
-

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 KEY_OVERHEAD_BYTES = 256
 LEASE_OVERHEAD_BYTES = 64
 QUOTA_BYTES_DEFAULT = 2 * 1024**3
+# No request costs as much as this; while more is free, what it costs need not be known.
+ROOMY_BYTES = 512 * 1024**2
 
 
 class Quota:
@@ -35,7 +37,7 @@ class Quota:
 
     def available(self, request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> bool:
         """Whether the request fits; a request that writes nothing always does."""
-        if self.limit_bytes == 0:
+        if self.limit_bytes == 0 or self._size < self.limit_bytes - ROOMY_BYTES:
             return True
         cost = request_cost(request)
         return cost == 0 or self._size + cost < self.limit_bytes
