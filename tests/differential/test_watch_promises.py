@@ -92,6 +92,31 @@ def test_one_transaction_is_one_response(either_client: Client) -> None:
     assert second.prev_kv.value == b"before"
 
 
+def test_previous_value_is_that_of_the_revision_before(either_client: Client) -> None:
+    """Also where one transaction puts and deletes a key, which a delete without an end may do."""
+    either_client.put(b"zz/old", b"before")
+    operations = [
+        pb.RequestOp(request_put=pb.PutRequest(key=b"zz/old", value=b"during")),
+        pb.RequestOp(request_put=pb.PutRequest(key=b"zz/new", value=b"during")),
+        pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=b"zz/", range_end=b"\x00")),
+    ]
+    with closing(either_client.watch_stream()) as stream:
+        stream.create(key=b"zz/", range_end=b"\x00", prev_kv=True, watch_id=1)
+        assert stream.wait(lambda: len(stream.responses) == 1)
+        revision = either_client.ask(pb.TxnRequest(success=operations), pb.TxnResponse).header.revision
+        stream.create(key=b"zz/", range_end=b"\x00", prev_kv=True, watch_id=2, start_revision=revision)
+        assert stream.wait(lambda: event_count(stream, 1) == event_count(stream, 2) == 4)
+        (live,), (late,) = received(stream, 1), received(stream, 2)
+    for response in (live, late):
+        previous = [(event.kv.key, event.prev_kv.value) for event in response.events]
+        assert previous == [
+            (b"zz/old", b"before"),
+            (b"zz/new", b""),
+            (b"zz/new", b""),
+            (b"zz/old", b"before"),
+        ]
+
+
 def test_start_at_a_compacted_revision_ends_the_watch(either_client: Client) -> None:
     """Created, then cancelled with the compacted revision; one cancel request is still answered."""
     revision = [either_client.put(b"gone", b"%d" % number) for number in range(5)][-1].header.revision
