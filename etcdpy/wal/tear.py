@@ -82,9 +82,17 @@ def _is_missing_start(data: bytes, offset: int) -> bool:
         return False
     if sector_end - offset > FIELD_BYTES:
         return True
-    # The field was alone in its sector. A whole record head right behind it tells that the field itself was
-    # damaged.
-    return data[sector_end : sector_end + 1] != b"\x08"
+    # The field was alone in its sector, and all that came with it may be on disk. But one flipped bit can also
+    # make the field of a record zero whose size is a power of two: then it matters what lies behind.
+    start, size = offset + FIELD_BYTES, 2 * FIELD_BYTES
+    while start + size <= len(data):
+        try:
+            _, crc, _ = read_head(data, start, size)
+        except BadRecord:
+            size *= 2
+        else:
+            return not _is_later_write_behind(data, start + size, crc)
+    return True
 
 
 def _first_missing(data: bytes, offset: int, end: int) -> int:

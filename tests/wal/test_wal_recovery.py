@@ -19,7 +19,7 @@ from etcdpy.wal import (
     exists,
     snapshot_marks,
 )
-from etcdpy.wal.record import RecordReader
+from etcdpy.wal.record import RecordKind, RecordReader, encode_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,9 @@ def encoded(recovered: Any) -> list[bytes]:
 def newest(disk: Any, directory: Path) -> Path:
     names: list[str] = disk.list_directory(directory)
     return directory / max(name for name in names if name.endswith(".wal"))
+
+
+LENGTH_256 = (256).to_bytes(8, "little")
 
 
 def records_end(data: bytes) -> int:
@@ -238,6 +241,54 @@ def test_a_lost_sector_is_a_torn_write(disk: Any, directory: Path, writer_type: 
         recovered = reopen(disk, directory)
         assert encoded(recovered)[:2] == writer.promised
         assert [entry.Index for entry in recovered.entries] == list(range(1, len(recovered.entries) + 1))
+
+
+@pytest.mark.parametrize("size", [39, 40, 64, 300, 1500])
+def test_a_lost_sector_that_held_only_a_length_field(
+    disk: Any, directory: Path, writer_type: Any, size: int
+) -> None:
+    """The field is the last of its sector: all behind it arrived, the sector with the field did not."""
+    log = Log.create(directory, b"who", segment_bytes=SEGMENT_BYTES, files=disk)
+    path, writer = newest(disk, directory), writer_type(log)
+    writer.batch(1)
+    while records_end(disk.read(path)) % 512 != 504:
+        log.append([], writer.state(1, 1), sync=True)
+    before = disk.read(path)
+    log.append([writer.entry(2, 1, size), writer.entry(3)], writer.state(1, 1), sync=True)
+    log.close()
+    after = disk.read(path)
+    lost = records_end(before) // 512 * 512
+    disk.write(path, after[:lost] + before[lost : lost + 512] + after[lost + 512 :])
+    assert encoded(reopen(disk, directory)) == writer.promised
+
+
+def test_a_length_field_alone_in_its_sector_that_lost_a_bit(
+    disk: Any, directory: Path, writer_type: Any
+) -> None:
+    """Zero by damage and not by a tear: a later write is behind it, so it was synced."""
+    log = Log.create(directory, b"who", segment_bytes=SEGMENT_BYTES, files=disk)
+    path, writer = newest(disk, directory), writer_type(log)
+    writer.batch(1)
+    while records_end(disk.read(path)) % 512 != 504:
+        log.append([], writer.state(1, 1), sync=True)
+    reader = RecordReader(disk.read(path), None)
+    assert list(reader)
+    field = reader.offset
+    entries = (writer.entry(2, 1, size) for size in range(512))
+    entry = next(
+        one
+        for one in entries
+        if encode_record(RecordKind.ENTRY, one[1], reader.crc or 0)[0][:8] == LENGTH_256
+    )
+    log.append([entry], writer.state(1, 1), sync=True)
+    log.append([writer.entry(3)], writer.state(1, 2), sync=True)
+    log.close()
+    content = bytearray(disk.read(path))
+    assert content[field : field + 8] == LENGTH_256
+    content[field + 1] ^= 1
+    disk.write(path, bytes(content))
+    with pytest.raises(CorruptRecord):
+        reopen(disk, directory)
 
 
 def test_commits_beyond_the_last_entry_are_refused(disk: Any, directory: Path, writer_type: Any) -> None:
