@@ -82,6 +82,7 @@ class Peer:
         self.ended: set[int] = set()
         self.reset: set[int] = set()
         self.owed: list[tuple[int, int]] = []
+        self.unacknowledged = 1
 
     def begin(self) -> None:
         stream_id = self.connection.get_next_available_stream_id()
@@ -119,12 +120,13 @@ class Peer:
     def disturb(self) -> None:
         what = self.chance.randrange(12)
         if what == 0:
-            sizes = [0, 10, 1000, 65_535, 2**20]
-            self.connection.update_settings(
-                {4: self.chance.choice(sizes), 5: self.chance.choice([16_384, 50_000])}
+            window, largest = (
+                self.chance.choice([0, 10, 1000, 65_535, 2**20]),
+                self.chance.choice([16_384, 50_000]),
             )
+            self.change({4: window, 5: largest})
         elif what == 1:
-            self.connection.update_settings({1: self.chance.choice([0, 100, 4096])})
+            self.change({1: self.chance.choice([0, 100, 4096])})
         elif what == 2 and self.sending:
             stream_id = self.chance.choice(sorted(self.sending))
             self.connection.reset_stream(stream_id, 8)
@@ -132,6 +134,12 @@ class Peer:
             self.reset.add(stream_id)
         elif what == 3:
             self.grant()
+
+    def change(self, values: dict[int, int]) -> None:
+        """One at a time: h2 takes an acknowledgement for that of all SETTINGS it sent."""
+        if not self.unacknowledged:
+            self.connection.update_settings(values)
+            self.unacknowledged += 1
 
     def grant(self) -> None:
         for stream_id, size in self.owed:
@@ -148,6 +156,8 @@ class Peer:
                 self.owed.append((event.stream_id, event.flow_controlled_length))
             elif isinstance(event, h2_events.StreamEnded):
                 self.ended.add(event.stream_id)
+            elif isinstance(event, h2_events.SettingsAcknowledged):
+                self.unacknowledged -= 1
             elif isinstance(event, h2_events.ResponseReceived):
                 assert dict(event.headers)[":status"] == "200"
             else:
@@ -182,7 +192,9 @@ def test_h2_and_the_engine_understand_each_other(seed: int) -> None:
         peer.push()
         peer.disturb()
         exchange(peer, echo, chance)
-    peer.connection.update_settings({4: 2**20})
+    while peer.unacknowledged:
+        exchange(peer, echo, chance)
+    peer.change({4: 2**20})
     for _ in range(2000):
         peer.push()
         peer.grant()
