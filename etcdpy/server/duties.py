@@ -211,7 +211,8 @@ class Duties:
         member.state.backend.flush(lambda: self._write_snapshot(encoded))
 
     def _write_snapshot(self, snapshot: Snapshot) -> None:
-        self._disk.submit(self._storage.snapshot_job(snapshot), self._snapshot_written)
+        if self._disk.submit(self._storage.snapshot_job(snapshot), self._snapshot_written):
+            self._snapshot_written(None)
         member, index = self._member, snapshot.metadata.index
         catch_up = member.config.snapshot_catchup_entries
         if index > catch_up and index - catch_up >= member.node.first_index and not self._is_log_needed():

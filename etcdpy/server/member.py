@@ -31,7 +31,6 @@ from etcdpy.server.errors import (
     TimeoutLeaderTransfer,
     TooManyRequests,
 )
-from etcdpy.server.errors import ProposalDropped as ServerProposalDropped
 from etcdpy.server.read import ReadQueue
 from etcdpy.server.requests import decode_request, encode_request
 from etcdpy.server.results import Result
@@ -302,7 +301,8 @@ class Member:
             try:
                 self.node.propose(inbox)
             except ProposalDropped:
-                self._fail_inbox(inbox, ServerProposalDropped())
+                # Leadership is on the move: the next leader will take them.
+                self._inbox = inbox
         if self._conf_inbox and self._can_propose():
             self._feed_conf_changes()
         context = self._reads.next_round(self.clock())
@@ -320,11 +320,12 @@ class Member:
 
     def _feed_conf_changes(self) -> None:
         changes, self._conf_inbox = self._conf_inbox, []
-        for change in changes:
+        for number, change in enumerate(changes):
             try:
                 self.node.propose_conf_change(change)
             except ProposalDropped:
-                self._conf_waits.pop(change.id)(Result(error=ServerProposalDropped()))
+                self._conf_inbox = changes[number:]
+                return
 
     def save_job(self, ready: Ready) -> Callable[[], None] | None:
         """What the WAL thread must do for this batch; None when nothing has to reach the disk."""
@@ -483,12 +484,6 @@ class Member:
         members = self.state.membership.members
         connected = sum(member.id == self.member_id or is_connected(member.id) for member in members)
         return connected <= len(members) // 2
-
-    def _fail_inbox(self, inbox: list[bytes], error: Exception) -> None:
-        for data in inbox:
-            wait = self._waits.take(data)
-            if wait is not None:
-                wait.done(Result(error=error))
 
 
 def decode_entry(data: bytes) -> tuple[str, Message] | None:

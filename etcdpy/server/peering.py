@@ -76,8 +76,9 @@ class Peering:
         return self.member.state.membership.is_removed(member_id)
 
     def permanently_removed(self) -> None:
-        """A peer says that we have been removed."""
-        self.member.on_failure(PermanentlyRemoved())
+        """A peer says that we have been removed. Who has found that in the log as well leaves in its own time."""
+        if not self.is_removed(self.member_id):
+            self.member.on_failure(PermanentlyRemoved())
 
     # What describes us.
 

@@ -33,8 +33,8 @@ class MixedCluster(Cluster):
     def __init__(self, directory: Path, kinds: Sequence[Kind], flags: Sequence[str] = ()) -> None:
         super().__init__(directory, len(kinds), flags=flags)
         self._kinds = {member.name: kind for member, kind in zip(self.members, kinds, strict=True)}
-        self._states: dict[str, str] = {}
         self._founders = list(self.members)
+        self._leaving: list[ClusterMember] = []
 
     def kind_of(self, member: ClusterMember) -> Kind:
         return self._kinds[member.name]
@@ -68,7 +68,20 @@ class MixedCluster(Cluster):
         """`member remove`, through real etcdctl. The process ends by itself."""
         identity = self.id_of(member)
         self.members.remove(member)
-        eventually(lambda: self.ctl("member", "remove", f"{identity:x}") is not None)
+        self._leaving.append(member)
+        eventually(
+            lambda: identity not in self._ids() or self.ctl("member", "remove", f"{identity:x}") is not None
+        )
+
+    def _ids(self) -> set[int]:
+        with Client(self.running()[0].endpoint) as client:
+            members = client.ask(pb.MemberListRequest(linearizable=True), pb.MemberListResponse, 5).members
+        return {member.ID for member in members}
+
+    def stop(self) -> None:
+        for member in self._leaving:
+            self.kill(member)
+        super().stop()
 
     # Asking.
 
