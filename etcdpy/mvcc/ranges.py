@@ -5,22 +5,22 @@ answer; at an older one the entry is taken as it is when it is old enough, and l
 it is not. Stored values are then fetched by their revision and never unpacked.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, cast
 
 from etcdpy.backend import Backend, Bucket
 from etcdpy.mvcc.errors import CorruptStore
+from etcdpy.mvcc.key_counts import KeyCounts
 from etcdpy.mvcc.key_index import (
     TOMBSTONE_BYTES,
     KeyMeta,
     Row,
-    Rows,
     encode_without_value,
     entry_at,
 )
-from etcdpy.mvcc.revision import REVISION_BYTES, main_of
+from etcdpy.mvcc.key_value import key_of
+from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, main_of
 
 _KEY: Final = Bucket.KEY.value
 _INDEX: Final = Bucket.INDEX.value
@@ -33,6 +33,10 @@ TO_THE_END: Final = b"\x00"
 CACHE_BYTES: Final = 64 << 20
 # What an entry costs beside its value: two objects and a slot.
 CACHE_ENTRY_BYTES: Final = 200
+
+
+# Looking at what one later record changed costs as much as walking past some keys.
+CHANGE_COST: Final = 4
 
 
 @dataclass(slots=True)
@@ -103,41 +107,81 @@ class Values:
         assert self._bytes >= 0, f"{self._bytes} bytes in a cache of {len(self._cache)} values"
 
 
-def live_entries(
-    backend: Backend, key: bytes, range_end: bytes, revision: int, limit: int, *, count_only: bool = False
-) -> tuple[list[bytes], int]:
-    """The first `limit` (0: all) entries alive at `revision` (0: now) in key order; how many there are."""
-    if revision or not range_end:
-        rows, count = live_rows(backend, key, range_end, revision, limit, count_only=count_only)
-        return [entry for _, entry in rows], count
-    live: list[bytes] = []
-    count = 0
-    for entries in backend.value_pieces(_INDEX, key, _end(key, range_end), limit):
-        if min(map(len, entries)) == TOMBSTONE_BYTES:
-            entries = [entry for entry in entries if len(entry) != TOMBSTONE_BYTES]
-        count += len(entries)
-        if not count_only:
-            live += entries if not limit else entries[: limit - len(live)]
-    return live, count
+class Ranges:
+    """Which keys are alive in a range, and their index entries."""
 
+    def __init__(self, backend: Backend, counts: KeyCounts) -> None:
+        self._backend = backend
+        self._counts = counts
 
-def live_rows(
-    backend: Backend, key: bytes, range_end: bytes, revision: int, limit: int, *, count_only: bool = False
-) -> tuple[list[Row], int]:
-    """As `live_entries`, with the keys."""
-    if not range_end:
-        rows = _one(backend, key, revision)
-        return [] if count_only else rows, len(rows)
-    live: list[Row] = []
-    count = 0
-    for rows in backend.pieces(_INDEX, key, _end(key, range_end), limit):
-        if revision:
-            rows = list(_rows_at(backend, rows, revision))
-        found = [row for row in rows if len(row[1]) != TOMBSTONE_BYTES]
-        count += len(found)
-        if not count_only:
-            live += found if not limit else found[: limit - len(live)]
-    return live, count
+    def one(self, key: bytes, revision: int) -> list[Row]:
+        """The key itself if it was alive at `revision` (0: now)."""
+        entry = self._backend.get(_INDEX, key)
+        if entry is not None and revision:
+            entry = entry_at(self._backend, key, entry, revision)
+        return [] if entry is None or len(entry) == TOMBSTONE_BYTES else [(key, entry)]
+
+    def entries(self, key: bytes, end: bytes | None, limit: int) -> tuple[list[bytes], int]:
+        """The entries of the first `limit` (0: all) keys of [key, end), and the number of all."""
+        live: list[bytes] = []
+        for entries in self._backend.value_pieces(_INDEX, key, end, limit):
+            if min(map(len, entries)) == TOMBSTONE_BYTES:
+                entries = [entry for entry in entries if len(entry) != TOMBSTONE_BYTES]
+            live += entries
+            if limit and len(live) >= limit:
+                return live[:limit], self._counts.count(key, end)
+        return live, len(live)
+
+    def rows(self, key: bytes, end: bytes | None, limit: int) -> tuple[list[Row], int]:
+        """As `entries`, with the keys."""
+        live: list[Row] = []
+        for rows in self._backend.pieces(_INDEX, key, end, limit):
+            live += [row for row in rows if len(row[1]) != TOMBSTONE_BYTES]
+            if limit and len(live) >= limit:
+                return live[:limit], self._counts.count(key, end)
+        return live, len(live)
+
+    def rows_at(self, key: bytes, end: bytes | None, limit: int, revision: int) -> tuple[list[Row], int]:
+        """As `rows`, at an older revision."""
+        live: list[Row] = []
+        for rows in self._backend.pieces(_INDEX, key, end, limit):
+            live += self._alive_at(rows, revision)
+            if limit and len(live) >= limit:
+                return live[:limit], self.count_at(key, end, revision)
+        return live, len(live)
+
+    def count(self, key: bytes, end: bytes | None) -> int:
+        return self._counts.count(key, end)
+
+    def count_at(self, key: bytes, end: bytes | None, revision: int) -> int:
+        """The keys of [key, end) that were alive at an older revision."""
+        now = self._counts.count(key, end)
+        changed = self._changed_after(revision, now // CHANGE_COST)
+        if changed is None:
+            pieces = self._backend.pieces(_INDEX, key, end)
+            return sum(len(self._alive_at(rows, revision)) for rows in pieces)
+        inside = [other for other in changed if other >= key and (end is None or other < end)]
+        then = sum(len(self.one(other, revision)) for other in inside)
+        return now + then - sum(len(self.one(other, 0)) for other in inside)
+
+    def _alive_at(self, rows: list[Row], revision: int) -> list[Row]:
+        alive = []
+        for key, newest in rows:
+            entry = entry_at(self._backend, key, newest, revision)
+            if entry is not None and len(entry) != TOMBSTONE_BYTES:
+                alive.append((key, entry))
+        return alive
+
+    def _changed_after(self, revision: int, records_max: int) -> set[bytes] | None:
+        """The keys that were written later, unless there are more records of that than a look is worth."""
+        changed: set[bytes] = set()
+        records = 0
+        for rows in self._backend.value_pieces(_KEY, encode_main(revision + 1), None):
+            records += len(rows)
+            if records > records_max:
+                return None
+            changed.update(map(key_of, rows))
+        return changed
 
 
 def without_values(rows: list[Row]) -> list[bytes]:
@@ -145,21 +189,6 @@ def without_values(rows: list[Row]) -> list[bytes]:
     return [encode_without_value(key, entry) for key, entry in rows]
 
 
-def _end(key: bytes, range_end: bytes) -> bytes | None:
-    """The bound for the database. An end at or before the key makes an empty range, which is no mistake."""
+def bound(key: bytes, range_end: bytes) -> bytes | None:
+    """The end for the database. One at or before the key makes an empty range, which is no mistake."""
     return None if range_end == TO_THE_END else max(key, range_end)
-
-
-def _one(rows: Rows, key: bytes, revision: int) -> list[Row]:
-    entry = rows.get(_INDEX, key)
-    if entry is not None and revision:
-        entry = entry_at(rows, key, entry, revision)
-    return [] if entry is None or len(entry) == TOMBSTONE_BYTES else [(key, entry)]
-
-
-def _rows_at(backend: Backend, rows: list[Row], revision: int) -> Iterator[Row]:
-    """The rows as they were at `revision`; keys that came later are left out."""
-    for key, newest in rows:
-        entry = entry_at(backend, key, newest, revision)
-        if entry is not None:
-            yield key, entry

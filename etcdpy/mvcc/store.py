@@ -17,8 +17,9 @@ from etcdpy.mvcc.errors import Compacted, FutureRevision
 from etcdpy.mvcc.event import Event
 from etcdpy.mvcc.hash import HashKV, HashKVJob, hash_all
 from etcdpy.mvcc.history import PastEvent, events_between
-from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, KeyMeta, Rows, attachments, decode_meta
-from etcdpy.mvcc.ranges import RangeResult, Values, live_entries, live_rows, without_values
+from etcdpy.mvcc.key_counts import SEGMENT_KEYS_MAX, KeyCounts
+from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, KeyMeta, Row, Rows, attachments, decode_meta
+from etcdpy.mvcc.ranges import RangeResult, Ranges, Values, bound, without_values
 from etcdpy.mvcc.revision import main_of
 from etcdpy.mvcc.txn import WriteTxn
 
@@ -29,13 +30,15 @@ _INDEX: Final = Bucket.INDEX.value
 class Store:
     """Keys, values and their history over one backend."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, segment_keys_max: int = SEGMENT_KEYS_MAX) -> None:
         self.backend = backend
         self._compactor = Compactor(backend)
         self.compact_revision = self._compactor.revision
         last = backend.last(_KEY)
         self.revision = max(1, self.compact_revision, 0 if last is None else main_of(last[0]))
         self._values = Values(backend)
+        self.counts = KeyCounts(backend, segment_keys_max)
+        self._ranges = Ranges(backend, self.counts)
         self._txn: WriteTxn | None = None
 
     # ---- reads
@@ -78,16 +81,35 @@ class Store:
         if not range_end and not (at or count_only or keys_only or metas):
             data = self.get(key)
             return RangeResult([], 0, current) if data is None else RangeResult([data], 1, current)
-        if keys_only and not count_only:
-            rows, count = live_rows(self.backend, key, range_end, at, limit)
+        if count_only:
+            return RangeResult([], self._count(key, range_end, at), current)
+        if keys_only or at or not range_end:
+            rows, count = self._rows(key, range_end, at, limit)
             entries = [entry for _, entry in rows]
-            result = RangeResult(without_values(rows), count, current)
+            kvs = without_values(rows) if keys_only else self._values.read_many(entries)
         else:
-            entries, count = live_entries(self.backend, key, range_end, at, limit, count_only=count_only)
-            result = RangeResult(self._values.read_many(entries), count, current)
-        if metas:
-            result.metas = list(map(decode_meta, entries))
-        return result
+            entries, count = self._ranges.entries(key, bound(key, range_end), limit)
+            kvs = self._values.read_many(entries)
+        return RangeResult(kvs, count, current, list(map(decode_meta, entries)) if metas else [])
+
+    def live_rows(self, key: bytes, range_end: bytes) -> list[Row]:
+        """Keys and index entries of all live keys of a range."""
+        return self._rows(key, range_end, 0, 0)[0]
+
+    def _rows(self, key: bytes, range_end: bytes, at: int, limit: int) -> tuple[list[Row], int]:
+        if not range_end:
+            rows = self._ranges.one(key, at)
+            return rows, len(rows)
+        end = bound(key, range_end)
+        if at:
+            return self._ranges.rows_at(key, end, limit, at)
+        return self._ranges.rows(key, end, limit)
+
+    def _count(self, key: bytes, range_end: bytes, at: int) -> int:
+        if not range_end:
+            return len(self._ranges.one(key, at))
+        end = bound(key, range_end)
+        return self._ranges.count_at(key, end, at) if at else self._ranges.count(key, end)
 
     def check_revision(self, revision: int) -> None:
         if revision > self.revision:
@@ -99,8 +121,8 @@ class Store:
         """The KeyValue of a key at an older revision; none as well when that is compacted or not reached."""
         if not max(self.compact_revision, 1) <= revision <= self.revision:
             return None
-        entries, _ = live_entries(self.backend, key, b"", revision, 0)
-        return self._values.read(entries[0]) if entries else None
+        rows = self._ranges.one(key, revision)
+        return self._values.read(rows[0][1]) if rows else None
 
     def previous(self, event: Event) -> bytes | None:
         """The KeyValue that a key had before an event, unless there was none or it is compacted."""

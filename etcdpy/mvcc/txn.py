@@ -19,7 +19,7 @@ from etcdpy.mvcc.key_index import (
     retire,
 )
 from etcdpy.mvcc.key_value import encode_deleted, encode_key_value
-from etcdpy.mvcc.ranges import RangeResult, live_rows
+from etcdpy.mvcc.ranges import RangeResult
 from etcdpy.mvcc.revision import TOMBSTONE_MARK, encode_revision
 
 if TYPE_CHECKING:
@@ -100,16 +100,18 @@ class WriteTxn:
         data = encode_key_value(key, create_revision, main, version, value, lease)
         backend.put(_KEY, revision, data)
         backend.put(_INDEX, key, encode_entry(revision, create_revision, version, lease))
+        if version == 1:
+            self._store.counts.add(key)
         if lease != lease_before:
             move_attachment(backend, key, lease_before, lease)
         self._events.append(Event(PUT, key, data, main, previous is None, lease, previous))
 
     def delete_range(self, key: bytes, range_end: bytes = b"") -> int:
         """Delete the live keys of the range in key order; how many there were."""
-        rows, count = live_rows(self._backend, key, range_end, 0, 0)
+        rows = self._store.live_rows(key, range_end)
         for row_key, entry in rows:
             self._delete(row_key, entry)
-        return count
+        return len(rows)
 
     def _delete(self, key: bytes, entry: bytes) -> None:
         backend = self._backend
@@ -117,6 +119,7 @@ class WriteTxn:
         retire(backend, key, entry)
         backend.put(_KEY, revision + TOMBSTONE_MARK, encode_deleted(key))
         backend.put(_INDEX, key, revision + TOMBSTONE_MARK)
+        self._store.counts.remove(key)
         lease = lease_of(entry)
         if lease:
             move_attachment(backend, key, lease, 0)

@@ -29,12 +29,16 @@ KEYS = st.builds(
 BUCKETS = st.sampled_from([Bucket.KEY, Bucket.INDEX, Bucket.AUTH_USERS])
 
 
+# Hundreds of databases are made and synced here; on a busy disk that takes minutes.
+MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
+
+
 class BackendMachine(RuleBasedStateMachine):
     """Writes, flushes and crashes against plain dicts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = TemporaryDirectory()
+        self.directory = TemporaryDirectory(dir=MEMORY)
         self.finish_job = False
         self.index = 0
         self.flushed_index = 0
@@ -149,7 +153,7 @@ class FloorMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = TemporaryDirectory()
+        self.directory = TemporaryDirectory(dir=MEMORY)
         self.reports: list[object] = []
         self.backend = Backend.open(
             Path(self.directory.name) / "db", map_bytes=1 << 28, call_soon=self.reports.append

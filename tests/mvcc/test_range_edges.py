@@ -122,3 +122,12 @@ def test_a_full_cache_lets_the_older_half_go(disk: "Disk") -> None:
         assert [values.read(entry) for entry in entries] == expected
         assert values.read_many(entries[20:30]) == expected[20:30]
         assert values.read_many(entries) == expected
+
+
+def test_the_previous_value_of_an_event_is_gone_with_its_revision(disk: "Disk") -> None:
+    disk.put(b"a", b"1")
+    (second,) = disk.put(b"a", b"2")
+    (third,) = disk.put(b"a", b"3")
+    disk.compact(3)
+    assert disk.store.previous(second) is None
+    assert disk.store.previous(third) == second.kv
