@@ -16,6 +16,8 @@ from etcdpy.server.config_table import FLAGS
 NOT_YET = frozenset(
     {
         "bootstrap-defrag-threshold-megabytes",
+        "client-cert-file",
+        "client-key-file",
         "compact-hash-check-time",
         "corrupt-check-time",
         "discovery-proxy",
@@ -41,18 +43,9 @@ NOT_YET = frozenset(
 )
 
 # Refused when set to anything but the default, with the reason.
-SECURITY = "etcdpy does not secure connections yet and will not pretend to"
+SECURITY = "etcdpy does not secure connections between members yet and will not pretend to"
 DISCOVERY = "etcdpy cannot find its cluster by discovery yet; use --initial-cluster"
 REFUSED = {
-    "auto-tls": SECURITY,
-    "cert-file": SECURITY,
-    "cipher-suites": SECURITY,
-    "client-cert-allowed-hostname": SECURITY,
-    "client-cert-auth": SECURITY,
-    "client-cert-file": SECURITY,
-    "client-crl-file": SECURITY,
-    "client-key-file": SECURITY,
-    "key-file": SECURITY,
     "peer-auto-tls": SECURITY,
     "peer-cert-allowed-cn": SECURITY,
     "peer-cert-allowed-hostname": SECURITY,
@@ -64,9 +57,6 @@ REFUSED = {
     "peer-key-file": SECURITY,
     "peer-skip-client-san-verification": SECURITY,
     "peer-trusted-ca-file": SECURITY,
-    "tls-max-version": SECURITY,
-    "tls-min-version": SECURITY,
-    "trusted-ca-file": SECURITY,
     "auth-token": "etcdpy issues simple tokens only so far",
     "auth-token-ttl": "etcdpy does not limit the life of tokens by it yet",
     "bcrypt-cost": "etcdpy does not hash passwords by it yet",
