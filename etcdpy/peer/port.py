@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Waiting for peers at the start: how long, and how often to look.
 FIRST_PEERS_S = 5.0
 FIRST_PEERS_LOOK_S = 0.05
-STREAMS_CLOSE_S = 1.0
+STREAMS_CLOSE_S = 0.1
 
 
 class PeerPort:
