@@ -8,14 +8,16 @@ One `Engine` for each connection. The shell owns the transport and the clock; th
     engine = Engine(handler, Limits(...), now=loop.time())
     transport.write(engine.data_to_send())          # our SETTINGS
 
-    def data_received(data):                        # any cut of the byte stream, the preface included
-    engine.receive_data(data, loop.time())      # calls back into handler; never raises for the peer's faults
-    flush()
+    def data_received(data):  # any cut of the byte stream, the preface included
+        engine.receive_data(data, loop.time())  # calls the handler; never raises for the peer's faults
+        flush()
 
-    def flush():                                    # after receive_data, tick, or answers given from
-    elsewhere transport.write(engine.data_to_send())      # at most about Limits.write_bytes of DATA at a time
-    if engine.closed or engine.drained: transport.close() elif engine.wants_write: loop.call_soon(flush)
-    # more is queued: let others have a turn in between
+    def flush():  # after receive_data, after tick, after answers that were given from elsewhere
+        transport.write(engine.data_to_send())  # about Limits.write_bytes of DATA at most
+        if engine.closed or engine.drained:
+            transport.close()
+        elif engine.wants_write:
+            loop.call_soon(flush)  # more is queued: let others have a turn in between
 
     pause_writing   -> engine.pause()
     resume_writing  -> engine.resume(), flush()
@@ -37,14 +39,18 @@ object.
 What the layer above calls
 --------------------------
 
-- ``prepare_headers(pairs) -> PreparedHeaders``: encode once, use for every stream of every connection. -
-``engine.send_response(id, prepared, [bytes, ...], prepared)``: headers, one message, trailers; the fast path.
+- ``prepare_headers(pairs) -> PreparedHeaders``: encode once, use for every stream of every connection.
+- ``engine.send_response(id, prepared, [bytes, ...], prepared)``: headers, one message, trailers; the fast
+  path.
 - ``engine.send_headers(id, prepared or pairs, end_stream=False)``: with end_stream also trailers, which wait
-for the data queued before them. - ``engine.send_data(id, bytes or [bytes, ...], end_stream=False)``: pieces
-are kept, not copied. - ``engine.reset_stream(id, code)``: give a stream up; no ``on_reset`` follows. -
-``engine.pending_bytes(id)``, ``engine.queued_bytes``, ``engine.is_open(id)``: what waits for windows or
-writes. - ``engine.hold(id)``, ``engine.release(id)``: stop and restart the peer's sending on one stream. -
-``engine.shutdown(now)``, then ``engine.drained``: the graceful end. ``engine.close(code, reason)``: at once.
+  for the data queued before them.
+- ``engine.send_data(id, bytes or [bytes, ...], end_stream=False)``: pieces are kept, not copied.
+- ``engine.reset_stream(id, code)``: give a stream up; no ``on_reset`` follows.
+- ``engine.pending_bytes(id)``, ``engine.queued_bytes``, ``engine.is_open(id)``: what waits for windows or
+  writes.
+- ``engine.hold(id)``, ``engine.release(id)``: stop and restart the peer's sending on one stream.
+- ``engine.shutdown(now)``, then ``engine.drained``: the graceful end. ``engine.close(code, reason)``: at
+  once.
 - ``engine.closed``, ``engine.fault``, ``engine.open_streams``: the state of the connection.
 
 Sending methods return False if the stream is gone. An answer that ends before its request resets the request
