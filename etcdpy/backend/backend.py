@@ -231,6 +231,11 @@ class Backend:
         return self._open.operations + self._frozen.operations
 
     @property
+    def failure(self) -> BackendError | None:
+        """Why nothing can be written any more; None while all is well."""
+        return self._failure
+
+    @property
     def is_flushing(self) -> bool:
         return self._flushing
 

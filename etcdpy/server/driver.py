@@ -72,6 +72,18 @@ class Driver:
 
     def _turn(self) -> None:
         self._scheduled = False
+        try:
+            self._take_turns()
+        except Exception as error:
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: Exception) -> None:
+        """A fault of our own, in the middle of a change: what is in memory can no longer be trusted."""
+        self._stopped = True
+        self._member.fail("member stops because of a fault of its own", error)
+
+    def _take_turns(self) -> None:
         while not self._stopped and self._saving is None:
             ready = self._member.ready()
             if ready is None:
@@ -99,8 +111,12 @@ class Driver:
             self._stopped = True
             self._member.disk_failed(failure)
             return
-        self._transport.send(self._held)
-        self._finish(ready)
+        try:
+            self._transport.send(self._held)
+            self._finish(ready)
+        except Exception as error:
+            self._give_up(error)
+            raise
         self._turn()
 
     def _finish(self, ready: Ready) -> None:

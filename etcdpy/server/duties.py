@@ -197,7 +197,10 @@ class Duties:
 
     def _maybe_flush(self, now: float) -> None:
         backend = self._member.state.backend
-        if backend.should_flush(now):
+        if backend.failure is not None:
+            # What it holds back would grow without end. The log has all of it, so stopping loses nothing.
+            self._member.fail("failed to write the backend", backend.failure)
+        elif backend.should_flush(now):
             backend.flush(_nothing)
 
     def _snapshot(self) -> None:

@@ -389,9 +389,11 @@ class Member:
         self.applied_term = entry.term
 
     def _apply_request(self, data: bytes) -> None:
-        wait = self._waits.take(data)
+        wait = self._waits.find(data)
         if wait is not None:
-            self._answer(wait, self.state.applier.apply(wait.kind, wait.request))
+            result = self.state.applier.apply(wait.kind, wait.request)
+            self._waits.take(data)
+            self._answer(wait, result)
             return
         try:
             decoded = decode_entry(data)

@@ -49,6 +49,10 @@ class Waits:
         self._waiting[wait.data] = wait
         self._expiry.append(wait)
 
+    def find(self, data: bytes) -> Wait | None:
+        """The proposal that this entry answers, which goes on waiting: applying it may fail."""
+        return self._waiting.get(data)
+
     def take(self, data: bytes) -> Wait | None:
         """The proposal that this entry answers; None when it is not ours or nobody waits any more."""
         wait = self._waiting.pop(data, None)

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from etcdpy import embed
+from etcdpy.backend import BackendFull
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.server.bootstrap import DataDirectoryError
 from etcdpy.server.config import Config
@@ -86,6 +87,61 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
         try:
             with pytest.raises(DataDirectoryError, match="in use by another process"):
                 await embed.start(Config.for_test(tmp_path), Logger.silent())
+        finally:
+            await server.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_backend_that_cannot_be_written_stops_the_member_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise BackendFull("no space left on device")
+
+    async def fill() -> None:
+        server = await embed.start(Config.for_test(tmp_path), Logger.silent())
+        try:
+            async with grpc.aio.insecure_channel(server.client_urls[0].removeprefix("http://")) as channel:
+                with monkeypatch.context() as patched:
+                    patched.setattr("etcdpy.backend.backend.write_batch", full)
+                    await put(channel, b"k", b"acknowledged")
+                    error = await asyncio.wait_for(asyncio.shield(server.failed), 10)
+                    assert isinstance(error, BackendFull)
+                    with pytest.raises(grpc.aio.AioRpcError, match="server stopped"):
+                        await put(channel, b"k", b"refused")
+        finally:
+            await server.stop()
+
+    async def look() -> None:
+        server = await embed.start(Config.for_test(tmp_path), Logger.silent())
+        try:
+            async with grpc.aio.insecure_channel(server.client_urls[0].removeprefix("http://")) as channel:
+                assert (await get(channel, b"k")).kvs[0].value == b"acknowledged"
+        finally:
+            await server.stop()
+
+    asyncio.run(fill())
+    asyncio.run(look())
+
+
+def test_a_fault_of_our_own_while_applying_stops_the_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise AssertionError("an invariant does not hold")
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        server = await embed.start(Config.for_test(tmp_path), Logger.silent())
+        try:
+            async with grpc.aio.insecure_channel(server.client_urls[0].removeprefix("http://")) as channel:
+                with monkeypatch.context() as patched:
+                    patched.setattr("etcdpy.mvcc.txn.WriteTxn.put", broken)
+                    with pytest.raises(grpc.aio.AioRpcError):
+                        await put(channel, b"k", b"v")
+                    error = await asyncio.wait_for(asyncio.shield(server.failed), 10)
+                    assert isinstance(error, AssertionError)
         finally:
             await server.stop()
 
