@@ -172,6 +172,9 @@ class MemberView:
             if not self.is_leader or term != self._term:
                 self.is_leader = True
                 self._checker.leads(node)
+            elif commit != self._commit and node.term_at(commit) != term:
+                # Paper 5.4.2: it may be lost again.
+                raise Violation(f"{node.id:x} commits {commit} of term {node.term_at(commit)} in term {term}")
         else:
             self.is_leader = False
         if term != self._term:

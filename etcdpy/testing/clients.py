@@ -6,6 +6,7 @@ what happened. Keys are few, so that clients meet, and written values are all di
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etcdpy.mvcc.revision import encode_revision
@@ -64,12 +65,23 @@ class History:
         self.tell(call.key, revision)
 
 
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What the clients of a simulation have in common: keys, pauses between calls, how long they wait,
+    and the share of reads among their calls.
+    """
+
+    keys: list[bytes]
+    pause_s: float
+    patience_s: float
+    reads: float
+
+
 class Client:
     """One caller.
 
     Args:
         pick: gives a running member, or None.
-        settle: called after a call was handed to a member.
     """
 
     def __init__(
@@ -78,17 +90,18 @@ class Client:
         clock: SimClock,
         chance: random.Random,
         history: History,
-        keys: list[bytes],
-        pause_s: float,
-        pick: Callable[[], Process | None],
+        manners: Manners,
+        pick: Callable[[int], Process | None],
         trace: Callable[..., None],
     ) -> None:
         self._number = number
         self._clock = clock
         self._chance = chance
         self._history = history
-        self._keys = keys
-        self._pause_s = pause_s
+        self._keys = manners.keys
+        self._pause_s = manners.pause_s
+        self._patience_s = manners.patience_s
+        self._reads = manners.reads
         self._pick = pick
         self._trace = trace
         self._last_seen: bytes | None = None
@@ -97,7 +110,7 @@ class Client:
 
     def act(self, _: object = None) -> None:
         """Make the next call."""
-        process = self._pick()
+        process = self._pick(self._number)
         if self.stopped:
             return
         if process is None:
@@ -105,7 +118,7 @@ class Client:
             return
         call = self._call = self._some_call()
         self._trace("call", self._number, process.machine.name, call)
-        self._clock.later(0.3 + 3 * self._chance.random(), self._give_up, call)
+        self._clock.later(self._patience_s * (0.2 + self._chance.random()), self._give_up, call)
         if call.kind is Kind.READ:
             self._read(process, call)
         else:
@@ -118,12 +131,12 @@ class Client:
         key = self._keys[int(chance.random() * len(self._keys))]
         start = self._history.stamp()
         value = b"%d" % start
-        draw = chance.random()
-        if draw < 0.4:
+        if chance.random() < self._reads:
             return Call(self._number, key, Kind.READ, start=start)
-        if draw < 0.75:
+        draw = chance.random()
+        if draw < 0.6:
             return Call(self._number, key, Kind.PUT, value, start=start)
-        if draw < 0.85:
+        if draw < 0.75:
             return Call(self._number, key, Kind.DELETE, start=start)
         return Call(self._number, key, Kind.SWAP, value, self._last_seen, start=start)
 

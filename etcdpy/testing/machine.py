@@ -92,6 +92,10 @@ class World:
         self.store_checker = store_checker
         self.trace = trace
         self.log = Logger.silent()
+        self.mends = True
+        """Whether known faults are worked around."""
+        self.message_bytes_max = 1 << 20
+        self.inflight_messages_max = 512
         self.lazy = 0.1
         """How often a process takes its time between an event and what follows from it."""
 
@@ -114,6 +118,7 @@ class CheckedMember(Member):
     def apply(self, ready: Ready) -> None:
         super().apply(ready)
         if ready.committed_entries:
+            self.process.mend_consistent_index()
             self.process.check_store()
 
 
@@ -210,7 +215,7 @@ class Process:
         self._choose_database(snapshot_index)
         self._log = log
         self.backend = self._open_backend()
-        self.covered_index = self.backend.consistent_index
+        self.covered_index, self.covered_term = self.backend.consistent_index, self.backend.consistent_term
         state = self._build_state()
         self.storage = Storage(
             log,
@@ -248,6 +253,9 @@ class Process:
                 election_ticks=config.election_ticks,
                 randrange=self.world.chance.randrange,
                 pre_vote=config.pre_vote,
+                message_bytes_max=self.world.message_bytes_max,
+                inflight_messages_max=self.world.inflight_messages_max,
+                committed_bytes_max=self.world.message_bytes_max,
             ),
             hard_state=HardState() if state is None else HardState(state.term, state.vote, state.commit),
             snapshot=start,
@@ -288,7 +296,7 @@ class Process:
         assert database.index == snapshot.index, (database.index, snapshot.index)
         machine.database = database.copy()
         self.backend = self._open_backend()
-        self.covered_index = self.backend.consistent_index
+        self.covered_index, self.covered_term = self.backend.consistent_index, self.backend.consistent_term
         return self._build_state()
 
     # The disk of the driver.
@@ -429,6 +437,14 @@ class Process:
             job()
         if chance.random() < 0.5:
             self.backend.commit_frozen()
+
+    def mend_consistent_index(self) -> None:
+        """Work around a fault of `Member.apply`, which sets the consistent index back while entries that the
+        backend has already are only counted again. If such an index is flushed before a second crash, they
+        are applied twice.
+        """
+        if self.world.mends and self.member.applied_index < self.covered_index:
+            self.backend.set_consistent(self.covered_index, self.covered_term)
 
     def check_store(self) -> None:
         """Compare with what the others had at the same index."""

@@ -19,7 +19,7 @@ from etcdpy.cluster.bootstrap import found_cluster
 from etcdpy.raft.messages import Message, Role
 from etcdpy.server.config import Config
 from etcdpy.testing.checkers import RaftChecker, StoreChecker, Violation
-from etcdpy.testing.clients import Client, History
+from etcdpy.testing.clients import Client, History, Manners
 from etcdpy.testing.clock import SimClock
 from etcdpy.testing.linearizability import check_history
 from etcdpy.testing.machine import DiskSpeed, Machine, Process, World, founding_entries
@@ -82,9 +82,10 @@ class Simulator:
         self.network.snapshot_reported = self._snapshot_reported
         self.history = History(self.store_checker)
         keys = [b"k%d" % number for number in range(chance.randrange(1, 5))]
+        manners = Manners(keys, self._pause_s, self._patience_s, chance.choice((0.2, 0.4, 0.8)))
         self.clients = [
-            Client(number, self.clock, chance, self.history, keys, self._pause_s, self._pick, self._note)
-            for number in range(chance.randrange(2, 6))
+            Client(number, self.clock, chance, self.history, manners, self._pick, self._note)
+            for number in range(chance.choice((2, 4, 10)))
         ]
 
     # The kind of world.
@@ -96,12 +97,15 @@ class Simulator:
         network.delay_s = chance.choice((0.0005, 0.001, 0.02))
         network.jitter_s = chance.choice((0.0, 0.002, 0.02, 0.1))
         network.slow = chance.choice((0.0, 0.01, 0.05))
+        self.world.message_bytes_max = chance.choice((64, 300, 1 << 20))
+        self.world.inflight_messages_max = chance.choice((1, 4, 512))
         self.world.lazy = chance.choice((0.0, 0.05, 0.3))
-        self._fault_s = chance.choice((0.5, 1.5, 4.0))
-        self._weights = [chance.choice((0, 1, 3)) for _ in _FAULTS]
+        self._fault_s = chance.choice((0.5, 2.0, 6.0))
+        self._weights = [chance.choice((0, 1, most)) for most in _FAULTS.values()]
         if not any(self._weights):
             self._weights[0] = 1
-        self._pause_s = chance.choice((0.02, 0.1, 0.3))
+        self._pause_s = chance.choice((0.005, 0.02, 0.1))
+        self._patience_s = chance.choice((0.2, 1.0, 3.0))
         self._election_ms = chance.choice((3, 5, 10)) * HEARTBEAT_MS
         self._pre_vote = chance.random() < 0.8
         self._snapshot_count = chance.choice((20, 60, 100_000))
@@ -213,9 +217,10 @@ class Simulator:
             process.member.snapshots_under_way = max(process.member.snapshots_under_way - 1, 0)
             process.snapshot_reported(receiver, ok=ok)
 
-    def _pick(self) -> Process | None:
-        """Where a client goes."""
-        machine = self._list[int(self.chance.random() * self.size)]
+    def _pick(self, number: int) -> Process | None:
+        """Where a client goes: every second one stays with one member."""
+        at = number // 2 % self.size if number % 2 else int(self.chance.random() * self.size)
+        machine = self._list[at]
         return None if machine.paused_until > self.clock.now else machine.process
 
     # Faults.
@@ -225,7 +230,7 @@ class Simulator:
 
     def _fault(self, _: object) -> None:
         if self._fault_s:
-            name = self.chance.choices(_FAULTS, self._weights)[0]
+            name = self.chance.choices(_NAMES, self._weights)[0]
             getattr(self, f"_fault_{name}")()
             self._plan_fault()
 
@@ -350,7 +355,9 @@ class Simulator:
             raise Violation(f"the {len(calls)} calls on {key!r} cannot be put in order")
 
 
-_FAULTS = ("crash", "blackout", "partition", "pause", "transfer", "disk")
+# What may happen, and how much more often than other things in the seeds that like it.
+_FAULTS = {"crash": 3, "blackout": 2, "partition": 8, "pause": 3, "transfer": 3, "disk": 2}
+_NAMES = list(_FAULTS)
 
 
 def _told(event: tuple[Any, ...]) -> str:

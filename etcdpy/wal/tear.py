@@ -82,8 +82,8 @@ def _is_missing_start(data: bytes, offset: int) -> bool:
         return False
     if sector_end - offset > FIELD_BYTES:
         return True
-    # The field was alone in its sector, and all that came with it may be on disk. But one flipped bit can also
-    # make the field of a record zero whose size is a power of two: then it matters what lies behind.
+    # The field was alone in its sector, and all that came with it may be on disk. But one flipped bit can
+    # also make the field of a record zero whose size is a power of two: then it matters what lies behind.
     start, size = offset + FIELD_BYTES, 2 * FIELD_BYTES
     while start + size <= len(data):
         try:

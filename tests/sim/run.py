@@ -30,6 +30,7 @@ class Outcome:
     calls: int = 0
     crashes: int = 0
     undecided: int = 0
+    cpu_s: float = 0.0
 
 
 def size_of(seed: int) -> int:
@@ -39,6 +40,7 @@ def size_of(seed: int) -> int:
 
 def run_seed(seed: int, members: int, turns: int) -> Outcome:
     """One run."""
+    started = time.process_time()
     simulator = Simulator(seed, members)
     try:
         simulator.run(turns)
@@ -53,6 +55,7 @@ def run_seed(seed: int, members: int, turns: int) -> Outcome:
         calls=len(simulator.history.calls),
         crashes=simulator.crashes,
         undecided=simulator.undecided_keys,
+        cpu_s=time.process_time() - started,
     )
 
 
@@ -119,9 +122,10 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
     """One line of figures."""
     turns = sum(outcome.turns for outcome in outcomes)
     failed = sum(bool(outcome.failure) for outcome in outcomes)
+    cpu_s = sum(outcome.cpu_s for outcome in outcomes) or seconds
     return (
         f"{len(outcomes)} seeds, {failed} failed, {turns:,} turns in {seconds:.1f} s "
-        f"({turns / seconds:,.0f}/s): {sum(one.commits for one in outcomes):,} entries committed in "
+        f"({turns / cpu_s:,.0f} in a second of CPU): {sum(one.commits for one in outcomes):,} entries committed in "
         f"{sum(one.terms for one in outcomes):,} terms, {sum(one.crashes for one in outcomes):,} crashes, "
         f"{sum(one.calls for one in outcomes):,} calls, "
         f"{sum(one.undecided for one in outcomes)} keys undecided"
