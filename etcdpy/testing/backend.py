@@ -76,6 +76,7 @@ class MemoryBackend:
     size_bytes = 0
     size_in_use_bytes = 0
     is_overloaded = False
+    failure = None
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 WAL_DIRECTORY = Path("/member/wal")
 SNAP_DIRECTORY = Path("/member/snap")
 # Small, so that segments are cut and released in a short run.
-SEGMENT_BYTES = 16_384
+SEGMENT_BYTES = 6_000
 SEGMENTS_MAX = 2
 
 
@@ -147,6 +147,8 @@ class Machine:
         """Databases that came with snapshots, by index; on disk before the member hears of them."""
         self.process: Process | None = None
         self.paused_until = 0.0
+        self.doomed: Callable[[], None] | None = None
+        """Crashes the machine while its next save is under way."""
         self.starts = 0
 
     def start(self) -> Process:
@@ -309,6 +311,9 @@ class Process:
             return True
         self._jobs.append((job, done))
         self.world.clock.later(delay, self._job_done)
+        if self.machine.doomed is not None:
+            doom, self.machine.doomed = self.machine.doomed, None
+            self.world.clock.later(delay * self.world.chance.random(), lambda _: doom())
         return False
 
     def _job_done(self, _: object) -> None:

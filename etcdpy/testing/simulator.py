@@ -247,7 +247,11 @@ class Simulator:
             self.clock.later(down_s, self._start, machine)
 
     def _fault_crash(self) -> None:
-        self._crash(self._victim(), self.chance.choice((0.01, 0.5, 3.0)) * self.chance.random())
+        machine, down_s = self._victim(), self.chance.choice((0.01, 0.5, 3.0)) * self.chance.random()
+        if self.chance.random() < 0.5:
+            self._crash(machine, down_s)
+        else:
+            machine.doomed = lambda: self._crash(machine, down_s)
 
     def _fault_blackout(self) -> None:
         for machine in self._list:
@@ -310,6 +314,7 @@ class Simulator:
             client.stopped = True
         for machine in self._list:
             machine.paused_until = 0.0
+            machine.doomed = None
             machine.speed = DiskSpeed(1.0, 0.0, 0.0)
             self._start(machine)
         deadline = self.clock.now + CALM_S

@@ -125,7 +125,8 @@ def summary(outcomes: list[Outcome], seconds: float) -> str:
     cpu_s = sum(outcome.cpu_s for outcome in outcomes) or seconds
     return (
         f"{len(outcomes)} seeds, {failed} failed, {turns:,} turns in {seconds:.1f} s "
-        f"({turns / cpu_s:,.0f} in a second of CPU): {sum(one.commits for one in outcomes):,} entries committed in "
+        f"({turns / cpu_s:,.0f} in a second of CPU): "
+        f"{sum(one.commits for one in outcomes):,} entries committed in "
         f"{sum(one.terms for one in outcomes):,} terms, {sum(one.crashes for one in outcomes):,} crashes, "
         f"{sum(one.calls for one in outcomes):,} calls, "
         f"{sum(one.undecided for one in outcomes)} keys undecided"
