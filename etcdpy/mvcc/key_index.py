@@ -43,6 +43,7 @@ _ATTACHMENTS: Final = Bucket.ATTACHMENTS.value
 # Longer user keys stand in HISTORY as a digest: length, key and revision have to fit into one key of the
 # database.
 HISTORY_KEY_BYTES_MAX: Final = 440
+_LENGTHS: Final = tuple(length.to_bytes(2, "big") for length in range(HISTORY_KEY_BYTES_MAX + 1))
 _LONG: Final = b"\xff\xff"
 # Behind every revision of a key.
 _HISTORY_END: Final = b"\xff" * 9
@@ -107,8 +108,9 @@ def encode_without_value(key: bytes, entry: bytes) -> bytes:
 
 
 def history_prefix(key: bytes) -> bytes:
-    if len(key) <= HISTORY_KEY_BYTES_MAX:
-        return len(key).to_bytes(2, "big") + key
+    length = len(key)
+    if length <= HISTORY_KEY_BYTES_MAX:
+        return _LENGTHS[length] + key
     return _LONG + blake2b(key, digest_size=32).digest()
 
 

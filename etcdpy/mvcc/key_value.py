@@ -10,6 +10,8 @@ from typing import Final
 # 14 bits at a time: the last group of a varint, and a group with more to come.
 _GROUP_BITS: Final = 14
 _GROUP: Final = 1 << _GROUP_BITS
+_LOW_GROUP: Final = _GROUP - 1
+_TWO_GROUPS: Final = _GROUP * _GROUP
 _LAST: Final = tuple(bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(_GROUP))
 _MORE: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(_GROUP))
 _UNSIGNED: Final = (1 << 64) - 1
@@ -21,12 +23,12 @@ def varint(number: int) -> bytes:
     """An int64 as protobuf writes it."""
     if 0 <= number < _GROUP:
         return _LAST[number]
+    if 0 < number < _TWO_GROUPS:
+        return _MORE[number & _LOW_GROUP] + _LAST[number >> _GROUP_BITS]
     number &= _UNSIGNED
-    if number < _GROUP * _GROUP:
-        return _MORE[number & _GROUP - 1] + _LAST[number >> _GROUP_BITS]
     groups = []
     while number >= _GROUP:
-        groups.append(_MORE[number & _GROUP - 1])
+        groups.append(_MORE[number & _LOW_GROUP])
         number >>= _GROUP_BITS
     return b"".join(groups) + _LAST[number]
 
@@ -35,18 +37,14 @@ def encode_key_value(
     key: bytes, create_revision: int, mod_revision: int, version: int, value: bytes, lease: int = 0
 ) -> bytes:
     """A live key-value: the three revisions are never zero."""
-    head = b"\n%b%b\x10%b\x18%b\x20%b" % (
-        varint(len(key)),
-        key,
-        varint(create_revision),
-        varint(mod_revision),
-        varint(version),
-    )
+    created = varint(create_revision)
+    modified = created if mod_revision == create_revision else varint(mod_revision)
+    parts = [b"\n", varint(len(key)), key, b"\x10", created, b"\x18", modified, b"\x20", varint(version)]
     if value:
-        head += b"*%b%b" % (varint(len(value)), value)
+        parts += (b"*", varint(len(value)), value)
     if lease:
-        head += b"0" + varint(lease)
-    return head
+        parts += (b"0", varint(lease))
+    return b"".join(parts)
 
 
 def encode_deleted(key: bytes, mod_revision: int = 0) -> bytes:
