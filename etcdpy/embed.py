@@ -155,7 +155,7 @@ class Server:
         self.member.on_state_replaced = self._state_replaced
         self.member.duties = Duties(self.member, parts.storage, self._disk, self._loop, self.peers.calls)
         reconfiguration = Reconfiguration(self.member, self.peers.transport, _unix_s)
-        self._front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker)
+        self.front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker)
         self.lock = -1
         self._ticker: asyncio.TimerHandle | None = None
         self._advancer: asyncio.Task[None] | None = None
@@ -172,16 +172,20 @@ class Server:
         duties = self.member.duties
         assert duties is not None
         duties.on_published = lambda: None if published.done() else published.set_result(None)
-        self._listeners = serving.Listeners(self.config, self._front, self.log)
+        self._listeners = serving.Listeners(self.config, self.front, self.log)
         await self._listeners.bind()
         await self.peers.bind(self.config.listen_peer_urls)
         if any(url.port == 0 for url in self.config.advertise_client_urls):
             self.config.advertise_client_urls = parse_urls(self._listeners.urls)
         await self.peers.start(self._others)
+        if self.member.state.membership.is_removed(self.member.member_id):
+            self._fail(PermanentlyRemoved())
         self._tick_at(self._loop.time())
         self._driver.wake()
         self._loop.call_soon(self._hasten_election)
         await _first(published, self.failed)
+        if self.failed.done():
+            return
         await self._listeners.start()
         self.log.info("ready to serve client requests")
         for url in self._listeners.urls:
@@ -281,7 +285,7 @@ class Server:
 
 
 async def start(config: Config, log: Logger | None = None) -> Server:
-    """Run a member in this loop and return once it serves.
+    """Run a member in this loop and return once it serves, or has failed (`Server.failed`).
 
     Raises:
         bootstrap.DataDirectoryError: the data directory cannot be used.
@@ -347,8 +351,15 @@ async def _run(config: Config, log: Logger) -> signal.Signals | Exception:
 
     for which in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(which, on_signal, which)
+    # A founder waits here for the others; it must be possible to tell it to go.
+    starting = loop.create_task(start(config, log))
+    await _first(signalled, starting)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+        return signalled.result()
     try:
-        server = await start(config, log)
+        server = starting.result()
     except StartError as error:
         log.error("failed to start etcd", error=str(error))
         return error

@@ -29,7 +29,7 @@ from etcdpy.cluster.members import (
 )
 from etcdpy.cluster.v2 import ClusterState, dump_store
 from etcdpy.cluster.version import BadVersion, Version
-from etcdpy.raft.messages import ConfChangeType
+from etcdpy.raft.messages import ConfChangeType, ConfState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -165,6 +165,10 @@ class Membership:
     def state(self) -> ClusterState:
         """All of it as one value, for snapshots."""
         return ClusterState(dict(self._members), frozenset(self._removed), self._version)
+
+    def conf_state(self) -> ConfState:
+        """The configuration of raft that belongs to these members."""
+        return ConfState([member.id for member in self.voters], [member.id for member in self.learners])
 
     def v2_store_json(self) -> bytes:
         """The data of a raft snapshot, which members of 3.5 and older take their membership from."""

@@ -142,7 +142,7 @@ def bootstrap(
             wal_log.close()
             snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     state = build_state(config, backend)
-    node = _raft_node(config, identity, snapshot, recovered, randrange)
+    node = _raft_node(config, identity, snapshot, recovered, state, randrange)
     log.info(
         "recovered member" if not fresh else "created member",
         **{
@@ -266,8 +266,12 @@ def _raft_node(
     identity: Identity,
     snapshot: WireSnapshot | None,
     recovered: wal.Recovered,
+    state: State,
     randrange: Callable[[int], int],
 ) -> RawNode:
+    """Raft goes on from where the backend is, which may be after the snapshot: what has been applied is not
+    gone through again, and the membership tells the configuration that came of it.
+    """
     hard_state = recovered.hard_state
     raft_config = RaftConfig(
         id=identity.member_id,
@@ -289,5 +293,6 @@ def _raft_node(
         entries=[
             Entry(entry.Term, entry.Index, EntryType(entry.Type), entry.Data) for entry in recovered.entries
         ],
-        applied=0 if start is None else start.index,
+        applied=state.backend.consistent_index,
+        conf_state=state.membership.conf_state() if state.backend.consistent_index else None,
     )

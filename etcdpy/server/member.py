@@ -417,7 +417,10 @@ class Member:
         change = raft_codec.decode_conf_change(entry.data)
         wait = self._conf_waits.pop(change.id, None)
         error: Exception | None = None
-        if not covered:
+        if covered:
+            # Raft has begun with the configuration that all covered changes lead to.
+            change = replace(change, node_id=0)
+        else:
             try:
                 self.state.membership.apply(change)
             except (MembershipError, MalformedMember) as refusal:
@@ -427,7 +430,7 @@ class Member:
         self._look_at_configuration()
         if not covered:
             self.on_membership_change()
-        if change.type is ConfChangeType.REMOVE_NODE and self.state.membership.is_removed(self.member_id):
+        if change.node_id == self.member_id and change.type is ConfChangeType.REMOVE_NODE:
             self._removed()
         if wait is not None:
             wait(Result(error=error))

@@ -76,7 +76,7 @@ class Peering:
         return self.member.state.membership.is_removed(member_id)
 
     def permanently_removed(self) -> None:
-        """A peer says that we have been removed. Who has found that in the log as well leaves in its own time."""
+        """A peer says that we have been removed. Who knows it from the log leaves in its own time."""
         if not self.is_removed(self.member_id):
             self.member.on_failure(PermanentlyRemoved())
 

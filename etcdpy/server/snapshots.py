@@ -27,13 +27,14 @@ from etcdpy.cluster.v2 import load_store
 from etcdpy.cluster.version import Version
 from etcdpy.mvcc import CorruptStore
 from etcdpy.mvcc.imports import import_records
-from etcdpy.raft.messages import ConfState, Snapshot
+from etcdpy.raft.messages import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from etcdpy.backend import Reader
+    from etcdpy.raft.messages import ConfState
     from etcdpy.server.member import Member
 
 T = TypeVar("T")
@@ -144,12 +145,11 @@ class _Buckets:
 def describe(view: Reader) -> tuple[Snapshot, str]:
     """The raft snapshot that a view is the state of, without its data, and the version of its schema."""
     membership = Membership(_Buckets(view))
-    conf_state = ConfState(
-        voters=[member.id for member in membership.voters],
-        learners=[member.id for member in membership.learners],
-    )
     head = Snapshot(
-        _number(view, CONSISTENT_INDEX), _number(view, TERM), conf_state, membership.v2_store_json()
+        _number(view, CONSISTENT_INDEX),
+        _number(view, TERM),
+        membership.conf_state(),
+        membership.v2_store_json(),
     )
     version = membership.cluster_version
     is_new = version is not None and version >= FIRST_WITH_STORAGE_VERSION
