@@ -391,6 +391,34 @@ def test_control_bytes_of_a_peer_that_asks_but_does_not_read() -> None:
     assert len(client.engine.data_to_send()) < 20_000
 
 
+def test_control_bytes_count_windows_given_back_to_one_that_does_not_read() -> None:
+    client = Client(Limits(control_bytes_max=1000, connection_window_bytes=65_535))
+    client.send(request(1))
+    client.engine.pause()
+    for _ in range(100):
+        client.send(body(1, b"x" * 16_384))
+    assert client.code == CALM
+
+
+def test_write_bytes_are_shared_by_small_answers_and_the_rest_waits() -> None:
+    client = Client(Limits(write_bytes=50_000))
+    client.send(window_update(0, MIB))
+    for number in range(100):
+        client.send(request(2 * number + 1, end=True))
+        client.engine.send_response(2 * number + 1, ANSWER, [b"x" * 1000], TRAILERS)
+        assert client.engine.queued_bytes == 0
+    client.read()
+    for number in range(100, 200):
+        client.engine.receive_data(request(2 * number + 1, end=True), 0.0)
+        client.engine.send_response(2 * number + 1, ANSWER, [b"x" * 1000], TRAILERS)
+    assert client.engine.queued_bytes == 50_000
+    sizes = []
+    while client.engine.wants_write:
+        sizes.append(len(client.engine.data_to_send()))
+    assert len(sizes) > 1
+    assert client.engine.queued_bytes == client.engine.open_streams == 0
+
+
 def test_a_large_answer_is_not_copied_and_blocks_nobody() -> None:
     client = Client()
     client.send(settings((4, 2**31 - 1)), window_update(0, 2**31 - 1 - 65_535))
@@ -537,6 +565,9 @@ def test_every_limit_is_named_in_these_tests_or_in_those_of_the_rules() -> None:
 
 @pytest.mark.parametrize("size", [0, 100])
 def test_header_table_bytes_is_announced_and_kept_to(size: int) -> None:
+    client = Client(Limits(header_table_bytes=size), greet=False)
+    announced = client.read()[0].payload
+    assert b"\0\x01\0\0\0" + bytes((size,)) in [announced[at : at + 6] for at in range(0, len(announced), 6)]
     client = Client(Limits(header_table_bytes=size))  # the greeting acknowledges it
     fails_with(client, ErrorCode.COMPRESSION_ERROR, frame(HEADERS, END_HEADERS, 1, BLOCK))
     client = Client(Limits(header_table_bytes=size))
@@ -546,9 +577,10 @@ def test_header_table_bytes_is_announced_and_kept_to(size: int) -> None:
 
 
 def test_encoder_table_bytes_max_holds_whatever_the_peer_allows() -> None:
-    client = Client(Limits(encoder_table_bytes_max=0))
-    client.send(settings((1, 2**31)), request(1, end=True))
-    client.engine.send_headers(1, [("x-new", "field")], end_stream=True)
-    block = client.read()[0].payload
-    assert block[0] == 0x20, "our table is 0, and we say so"
-    assert block[1] & 0xF0 == 0
+    for table in (4096, 2**31):
+        client = Client(Limits(encoder_table_bytes_max=0))
+        client.send(settings((1, table)), request(1, end=True))
+        client.engine.send_headers(1, [("x-new", "field")], end_stream=True)
+        block = client.read()[0].payload
+        assert block[0] == 0x20, "our table is 0, and we say so"
+        assert block[1] & 0xF0 == 0

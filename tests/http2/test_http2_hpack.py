@@ -226,6 +226,11 @@ def test_what_we_encode_nghttp2_decodes(seed: int) -> None:
             assert reader.decode(encoder.encode(fields)) == fields
 
 
+def test_a_new_encoder_says_at_once_if_its_table_is_smaller_than_the_default() -> None:
+    assert Encoder(table_bytes_max=100).encode([(":method", "GET")]) == b"\x3f\x45\x82"
+    assert Encoder().encode([(":method", "GET")]) == b"\x82"
+
+
 def test_secrets_never_enter_a_table() -> None:
     encoder = Encoder()
     for _ in range(2):
