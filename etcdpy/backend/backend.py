@@ -13,7 +13,6 @@ All calls come from one thread (the committer's are our own). Iterators must be 
 that writes.
 """
 
-import fcntl
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -25,16 +24,10 @@ import lmdb
 from etcdpy.backend.batch import Batch
 from etcdpy.backend.buckets import CONSISTENT_INDEX, NAMES, TAILS_NAME, TERM, Bucket
 from etcdpy.backend.committer import Committer, translate, write_batch, write_copy
-from etcdpy.backend.errors import BackendCorrupt, BackendError, BackendLocked
+from etcdpy.backend.environment import MAP_BYTES, lock_file, open_environment, sync_directory
+from etcdpy.backend.errors import BackendCorrupt, BackendError
 from etcdpy.backend.long_keys import CHUNK, Row
 from etcdpy.backend.reader import Reader
-
-# Address space, not disk or memory. Halved until the operating system agrees.
-MAP_BYTES: Final = 1 << 40
-MAP_BYTES_MIN: Final = 1 << 28
-
-# One view per Snapshot or Hash under way, one for the loop, and the rest for tools that look in.
-READERS_MAX: Final = 126
 
 # Above this many waiting operations the disk is too slow for the writers, and somebody should slow them down.
 OVERLOAD_OPERATIONS: Final = 400_000
@@ -80,7 +73,7 @@ class Backend:
         self._pages_in_use: int | None = None  # counted when somebody asks, once for each flush
         self._waiting: list[Callable[[], None]] = []
         self._flushed_at = 0.0
-        self._lock_fd = _lock(path)
+        self._lock_fd = lock_file(path)
         path.with_name(path.name + COPY_SUFFIX).unlink(missing_ok=True)
         self._attach()
         try:
@@ -390,8 +383,8 @@ class Backend:
         self._detach()
         try:
             os.rename(target, self.path)
-            _sync_directory(self.path.parent)
-            self._lock_fd = _lock(self.path)
+            sync_directory(self.path.parent)
+            self._lock_fd = lock_file(self.path)
             self._attach()
         except (OSError, BackendError) as error:
             self._closed = True
@@ -399,11 +392,6 @@ class Backend:
         return self._failure
 
     # ---- the environment
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the file."""
-        return (int(self._env.info()["last_pgno"]) + 1) * self._page_bytes
 
     @property
     def size_in_use_bytes(self) -> int:
@@ -427,9 +415,14 @@ class Backend:
     def _attach(self) -> None:
         """Open the locked file; if that is not possible, let go of the lock."""
         try:
-            self._env = _open_environment(self.path, self._map_bytes)
+            self._env = open_environment(self.path, self._map_bytes)
+        except lmdb.Error as error:
+            os.close(self._lock_fd)
+            raise translate(error) from error
+        try:
             self._open_databases()
         except lmdb.Error as error:
+            self._env.close()
             os.close(self._lock_fd)
             raise translate(error) from error
 
@@ -450,6 +443,9 @@ class Backend:
         self._pages_in_use = None
         self._reader = Reader(self._env, self._dbs, self._tails)
         self._read = self._reader.read
+        # Bytes of the file. Asked for with every write that a quota has to allow, so not asked of LMDB each
+        # time.
+        self.size_bytes = (int(self._env.info()["last_pgno"]) + 1) * self._page_bytes
 
     def _stored_number(self, key: bytes) -> int:
         value = self._reader.get(Bucket.META, key)
@@ -486,41 +482,3 @@ def _nothing() -> None:
 def _call_all(answers: list[Callable[[], None]]) -> None:
     for answer in answers:
         answer()
-
-
-def _lock(path: Path) -> int:
-    """Take the file for this process: LMDB would let two members write in turns, the end of both."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise BackendLocked(f"{path} is in use by another process") from error
-    return descriptor
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _open_environment(path: Path, map_bytes: int) -> lmdb.Environment:
-    while True:
-        try:
-            return lmdb.open(
-                str(path),
-                subdir=False,
-                map_size=map_bytes,
-                max_dbs=len(Bucket) + 1,
-                max_readers=READERS_MAX,
-                mode=0o600,
-                metasync=True,
-                readahead=True,
-            )
-        except lmdb.MemoryError:
-            if map_bytes <= MAP_BYTES_MIN:
-                raise
-            map_bytes //= 2

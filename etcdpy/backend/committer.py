@@ -11,11 +11,12 @@ interpreter lock around every call into LMDB; page copies and the sync run besid
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import lmdb
 
@@ -25,6 +26,8 @@ from etcdpy.backend.long_keys import CHUNK, delete_long, put_long
 
 if TYPE_CHECKING:
     from etcdpy.backend.batch import Batch
+
+SORT_RUN_KEYS: Final = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ def _write_bucket(
     txn: lmdb.Transaction, bucket: Bucket, db: Any, tails: Any, values: dict[bytes, bytes | None]
 ) -> None:
     rows: list[tuple[bytes, bytes]] = []
-    for key in sorted(values):
+    for key in _sorted(values):
         value = values[key]
         if len(key) > CHUNK:
             if value is None:
@@ -61,6 +64,21 @@ def _write_bucket(
             ascending = not cursor.last() or rows[0][0] > bytes(cursor.key())
             consumed, added = cursor.putmulti(rows, append=ascending)
             assert consumed == len(rows), f"{bucket.name}: wrote {consumed} ({added} new) of {len(rows)} rows"
+
+
+def _sorted(keys: Iterable[bytes]) -> list[bytes]:
+    """The keys in order, without keeping the interpreter to ourselves for long.
+
+    A sort is one call that nobody else can run beside: ten milliseconds for ten thousand keys in random
+    order. Sorting runs of a thousand first leaves for the last call only to merge them.
+    """
+    iterator = iter(keys)
+    runs: list[bytes] = []
+    while run := list(islice(iterator, SORT_RUN_KEYS)):
+        run.sort()
+        runs += run
+    runs.sort()
+    return runs
 
 
 def write_copy(env: lmdb.Environment, target: Path) -> None:
