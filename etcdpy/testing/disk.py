@@ -62,16 +62,19 @@ class SimDirectory:
         return SimDirectory({name: node.after_crash(chance) for name, node in names.items()})
 
 
+class PowerLost(Exception):
+    """The power failed in the middle of a sync; nobody is left to handle this."""
+
+
 class SimDisk:
     """Implements `Files`. As many operations as `allow` says succeed, then all fail with ENOSPC.
 
-    With `ignores_syncs` set, syncs report success and do nothing: what a write leaves behind when the power
-    fails before its sync.
+    With `syncs_left` set, so many syncs succeed, and the power fails in the next one.
     """
 
     def __init__(self, root: SimDirectory | None = None) -> None:
         self.root = root or SimDirectory()
-        self.ignores_syncs = False
+        self.syncs_left: int | None = None
         self.operations = 0
         self.allowed: int | None = None
         self.short_write_bytes = 0
@@ -105,6 +108,12 @@ class SimDisk:
         self.operations += 1
         if self.allowed is not None and self.operations > self.allowed:
             raise OSError(errno.ENOSPC, "No space left on device")
+
+    def _sync(self) -> None:
+        if self.syncs_left is not None:
+            if self.syncs_left == 0:
+                raise PowerLost
+            self.syncs_left -= 1
 
     def open(self, path: Path, *, create: bool = False) -> int:
         if create:
@@ -151,8 +160,8 @@ class SimDisk:
 
     def fdatasync(self, descriptor: int) -> None:
         self._spend()
-        if not self.ignores_syncs:
-            self._open[descriptor].durable = None
+        self._sync()
+        self._open[descriptor].durable = None
 
     def read(self, path: Path) -> bytes:
         return bytes(self._file(path).content)
@@ -187,6 +196,6 @@ class SimDisk:
 
     def sync_directory(self, path: Path) -> None:
         self._spend()
-        if not self.ignores_syncs:
-            directory = self._directory(path)
-            directory.durable = dict(directory.names)
+        self._sync()
+        directory = self._directory(path)
+        directory.durable = dict(directory.names)

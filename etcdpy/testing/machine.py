@@ -28,7 +28,7 @@ from etcdpy.server.request_ids import RequestIds
 from etcdpy.server.storage import Storage
 from etcdpy.testing.backend import Database, MemoryBackend
 from etcdpy.testing.checkers import MemberView
-from etcdpy.testing.disk import SimDisk
+from etcdpy.testing.disk import PowerLost, SimDisk
 
 if TYPE_CHECKING:
     import random
@@ -334,12 +334,10 @@ class Process:
 
         def noted() -> None:
             job()
-            if not self.machine.disk.ignores_syncs:
-                checker = self.world.raft_checker
-                durable = checker.durable[self.machine.id]
-                if ready.snapshot is not None:
-                    checker.saved_snapshot(self.machine.id, ready.snapshot.index)
-                durable.save(ready.entries, ready.hard_state)
+            checker = self.world.raft_checker
+            if ready.snapshot is not None:
+                checker.saved_snapshot(self.machine.id, ready.snapshot.index)
+            checker.durable[self.machine.id].save(ready.entries, ready.hard_state)
 
         return noted
 
@@ -432,14 +430,13 @@ class Process:
         self.alive = False
         chance, disk = self.world.chance, self.machine.disk
         for job, _ in self._jobs:
-            draw = chance.random()
-            if draw < 0.4:
+            if chance.random() < 0.3:
                 break
-            if draw < 0.8:
-                disk.ignores_syncs = True
+            disk.syncs_left = chance.choice((0, 0, 0, 1, 2, 3, 4, 10))
+            try:
                 job()
+            except PowerLost:
                 break
-            job()
         if chance.random() < 0.5:
             self.backend.commit_frozen()
 

@@ -14,6 +14,7 @@ from collections import deque
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from etcdpy.cluster.bootstrap import found_cluster
 from etcdpy.raft.messages import Message, Role
@@ -145,6 +146,15 @@ class Simulator:
     def trace(self) -> list[str]:
         """The last events, oldest first."""
         return [_told(event) for event in self._trace]
+
+    def fingerprint(self) -> int:
+        """A number that two runs share only if the same happened in both."""
+        digest = crc32(repr((self.turn, self.clock.now, self.crashes)).encode())
+        for call in self.history.calls:
+            digest = crc32(repr((call.start, call.end, call.seen)).encode(), digest)
+        for entry in self.raft_checker.committed[1:]:
+            digest = crc32(repr(entry).encode(), digest)
+        return digest
 
     def _note(self, *facts: Any) -> None:
         self._trace.append((self.turn, self.clock.now, *facts))
