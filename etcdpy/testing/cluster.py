@@ -45,16 +45,19 @@ class ClusterMember:
     client_port: int
     peer_port: int
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    host: str = "127.0.0.1"
+    place: tuple[str, ...] = ()
+    """What stands before its command, if it is to run in a network namespace."""
 
     @property
     def endpoint(self) -> str:
         """Where clients reach it."""
-        return f"127.0.0.1:{self.client_port}"
+        return f"{self.host}:{self.client_port}"
 
     @property
     def peer_url(self) -> str:
         """Where the other members reach it."""
-        return f"http://127.0.0.1:{self.peer_port}"
+        return f"http://{self.host}:{self.peer_port}"
 
     @property
     def log_path(self) -> Path:
@@ -124,7 +127,7 @@ class Cluster:
         assert not member.is_running, f"{member.name} runs already"
         with member.log_path.open("ab") as log:
             member.process = subprocess.Popen(
-                [*self.command, *self._arguments(member), *self.flags],
+                [*member.place, *self.command, *self._arguments(member), *self.flags],
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
