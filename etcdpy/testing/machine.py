@@ -225,7 +225,7 @@ class Process:
             snapshots_max=2,
             first_snapshot_index=snapshot_index,
         )
-        self.node = self._raft_node(snapshot, recovered)
+        self.node = self._raft_node(snapshot, recovered, state)
         self.view = MemberView(self.world.raft_checker, self.node)
         self.world.raft_checker.restarted(self.node)
         self.member = CheckedMember(
@@ -245,9 +245,10 @@ class Process:
         self.member.duties = Duties(self.member, self.storage, self, self)
         self.driver.wake()
 
-    def _raft_node(self, snapshot: WireSnapshot | None, recovered: wal.Recovered) -> RawNode:
+    def _raft_node(self, snapshot: WireSnapshot | None, recovered: wal.Recovered, state: State) -> RawNode:
+        """As `server.bootstrap` makes it."""
         config = self.machine.config
-        state = recovered.hard_state
+        hard_state = recovered.hard_state
         start = None if snapshot is None else raft_codec.snapshot_from_pb(snapshot)
         return RawNode(
             RaftConfig(
@@ -259,13 +260,18 @@ class Process:
                 inflight_messages_max=self.world.inflight_messages_max,
                 committed_bytes_max=self.world.message_bytes_max,
             ),
-            hard_state=HardState() if state is None else HardState(state.term, state.vote, state.commit),
+            hard_state=(
+                HardState()
+                if hard_state is None
+                else HardState(hard_state.term, hard_state.vote, hard_state.commit)
+            ),
             snapshot=start,
             entries=[
                 Entry(entry.Term, entry.Index, EntryType(entry.Type), entry.Data)
                 for entry in recovered.entries
             ],
-            applied=0 if start is None else start.index,
+            applied=self.covered_index,
+            conf_state=state.membership.conf_state() if self.covered_index else None,
         )
 
     # The database.
