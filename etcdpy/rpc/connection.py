@@ -3,7 +3,7 @@ speaks.
 
 HTTP/2 begins with a fixed preface; everything else is HTTP/1.1 and goes to aiohttp. After that this
 class only carries bytes: into the engine, and out of it in one write for each turn of the loop,
-however many calls were answered in it. On a TLS connection the handshake (`etcdpy.rpc.handshake`) comes
+however many calls were answered in it. On a TLS connection the handshake (`etcdpy.rpc.tls_transport`) comes
 first, and what it learned of the client comes along.
 """
 
@@ -117,9 +117,11 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        engine = self._engine
-        if engine is None or self._transport.is_closing():
+        engine, layer = self._engine, self._layer
+        if engine is None or layer is None or self._transport.is_closing():
             return
+        if layer.batched:
+            layer.flush_batches()
         # Telling streams that they are writable may queue more; that belongs to a later turn.
         self._reading = True
         data = engine.data_to_send()
@@ -128,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
         if engine.closed or (engine.drained and not engine.wants_write):
             self._close()
-        elif engine.wants_write:
+        elif engine.wants_write or layer.batched:
             self._wrote()
 
     def _close(self) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Routes = dict[tuple[str, str, tuple[tuple[str, str], ...]], "Route"]
 
 PREFIX_BYTES = 5
+# Messages that a stream sends in one turn of the loop share a frame; a full one is sent at once.
+BATCH_BYTES = 16 * 1024
 # Longer messages in trailers are cut: some clients limit their header lists to 8 KiB.
 STATUS_MESSAGE_BYTES_MAX = 4096
 _PREPARED_FAILURES_MAX = 512
@@ -73,6 +75,7 @@ class GrpcLayer:
         "_port",
         "_router",
         "_routes",
+        "batched",
         "calls",
         "certificate_name",
         "engine",
@@ -93,11 +96,18 @@ class GrpcLayer:
         self.wrote = wrote
         self.engine: Engine
         self.calls: dict[int, EngineCall] = {}
+        self.batched: list[EngineCall] = []
         self._plain: dict[int, PlainRequest] = {}
         # A TLS connection is told what the handshake has found out.
         self.is_secure = False
         self.certificate_name = ""
         self.transport: Transport | None = None
+
+    def flush_batches(self) -> None:
+        """Hand over what the streams have sent in this turn."""
+        batched, self.batched = self.batched, []
+        for call in batched:
+            call.flush_batch()
 
     # What the engine tells.
 
@@ -210,6 +220,8 @@ class EngineCall(Call):
     """A call on a stream of the engine."""
 
     __slots__ = (
+        "_batch",
+        "_batch_bytes",
         "_closed",
         "_half_closed",
         "_layer",
@@ -237,6 +249,8 @@ class EngineCall(Call):
         self.buffer: bytearray | None = None
         self.paused = False
         self._layer = layer
+        self._batch: list[bytes] | None = None
+        self._batch_bytes = 0
         self._closed = False
         self._half_closed = False
         self._sent_headers = False
@@ -371,24 +385,54 @@ class EngineCall(Call):
 
     def send(self, message: bytes) -> None:
         """Queue one message."""
-        self.send_parts((message,))
+        if self._closed:
+            return
+        batch = self._batch
+        if batch is None:
+            batch = self._begin_batch()
+        size = len(message)
+        batch += (b"\0" + size.to_bytes(4, "big"), message)
+        self._batch_bytes += size + PREFIX_BYTES
+        if self._batch_bytes >= BATCH_BYTES:
+            self.flush_batch()
 
     def send_parts(self, parts: Sequence[bytes]) -> None:
         """Queue one message given in pieces, which are passed on as they are."""
         if self._closed:
             return
+        batch = self._batch
+        if batch is None:
+            batch = self._begin_batch()
+        size = sum(map(len, parts))
+        batch += (b"\0" + size.to_bytes(4, "big"), *parts)
+        self._batch_bytes += size + PREFIX_BYTES
+        if self._batch_bytes >= BATCH_BYTES:
+            self.flush_batch()
+
+    def _begin_batch(self) -> list[bytes]:
+        batch = self._batch = []
+        self._layer.batched.append(self)
+        self._layer.wrote()
+        return batch
+
+    def flush_batch(self) -> None:
+        """Give the messages of this turn to the engine, small ones together in one frame."""
+        batch, self._batch = self._batch, None
+        size, self._batch_bytes = self._batch_bytes, 0
+        if batch is None:
+            return
         engine = self._layer.engine
         if not self._sent_headers:
             self._sent_headers = True
             engine.send_headers(self.stream_id, _RESPONSE)
-        size = sum(map(len, parts))
-        engine.send_data(self.stream_id, [b"\0" + size.to_bytes(4, "big"), *parts])
-        self._layer.wrote()
+        # The engine counts, queues and cuts by the piece; large messages are not copied for that.
+        engine.send_data(self.stream_id, b"".join(batch) if size <= 2 * BATCH_BYTES else batch)
 
     def finish(self) -> None:
         """End with OK after everything sent."""
         if self._closed:
             return
+        self.flush_batch()
         if not self._sent_headers:
             self._layer.engine.send_headers(self.stream_id, _RESPONSE)
         self._layer.engine.send_headers(self.stream_id, _OK, end_stream=True)
@@ -399,6 +443,7 @@ class EngineCall(Call):
         """End with a status after everything sent; trailers only when nothing was."""
         if self._closed:
             return
+        self.flush_batch()
         trailers = _failure(error.code, error.message, self._sent_headers)
         self._layer.engine.send_headers(self.stream_id, trailers, end_stream=True)
         self._end()
@@ -406,13 +451,14 @@ class EngineCall(Call):
 
     def _end(self) -> None:
         self._closed = True
+        self._batch = None
         self.buffer = None
         self._layer.forget(self)
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes in the engine's queue for this stream."""
-        return self._layer.engine.pending_bytes(self.stream_id)
+        """Bytes of this turn, and in the engine's queue for this stream."""
+        return self._batch_bytes + self._layer.engine.pending_bytes(self.stream_id)
 
     @property
     def closed(self) -> bool:

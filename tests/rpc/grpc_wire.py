@@ -188,8 +188,9 @@ class Wire:
         return self.answers.setdefault(stream_id, Answer())
 
     def flush(self) -> None:
-        """Take everything the engine can send."""
+        """Take everything the engine can send, as a connection does at the end of a turn."""
         while True:
+            self.layer.flush_batches()
             data = self.engine.data_to_send()
             if not data:
                 return

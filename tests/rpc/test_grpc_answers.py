@@ -566,6 +566,6 @@ def test_every_public_method_of_a_call_is_in_the_contract() -> None:
     from etcdpy.rpc.grpc import EngineCall
 
     own = {name for name, _ in inspect.getmembers(EngineCall) if not name.startswith("_")}
-    inner = {"buffer", "expire", "feed", "half_close", "leave", "paused", "route", "stream_id", "take"}
+    inner = {"buffer", "expire", "feed", "flush_batch", "half_close", "leave", "paused", "route", "stream_id", "take"}
     promised = {name for name, _ in inspect.getmembers(EngineCall.__base__) if not name.startswith("_")}
     assert own - promised == inner

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Renewals that wait behind one that takes time, and answers that the client has not read: beyond these the
 # stream is not read.
 WAITING_RENEWALS_MAX = 128
-PENDING_BYTES_MAX = 64 * 1024
+PENDING_BYTES_MAX = 128 * 1024
 
 
 class Lease(Service):
