@@ -27,6 +27,7 @@ from etcdpy.raft.messages import Entry, EntryType, HardState
 from etcdpy.raft.raw_node import RawNode
 from etcdpy.server.alarms import Alarms
 from etcdpy.server.apply import Applier
+from etcdpy.server.force_new import take_over
 from etcdpy.server.member import Identity
 from etcdpy.server.quota import Quota
 from etcdpy.server.snapshots import Received
@@ -142,6 +143,11 @@ def bootstrap(
             wal_log.close()
             snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     state = build_state(config, backend)
+    if config.force_new_cluster and not fresh:
+        _force_new_cluster(config, identity, state, wal_log, recovered)
+        log.warn("made a new cluster of this member alone", **{"local-member-id": f"{identity.member_id:x}"})
+        wal_log.close()
+        snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     node = _raft_node(config, identity, snapshot, recovered, state, randrange)
     log.info(
         "recovered member" if not fresh else "created member",
@@ -217,6 +223,24 @@ def _founded(config: Config, identity: Identity) -> Cluster | None:
     except (BadUrl, BootstrapError):
         return None
     return cluster if (cluster.local.id, cluster.id) == (identity.member_id, identity.cluster_id) else None
+
+
+def _force_new_cluster(
+    config: Config, identity: Identity, state: State, log: wal.Log, recovered: wal.Recovered
+) -> None:
+    applied = state.backend.consistent_index
+    if recovered.hard_state is None or (log.last_index < applied):
+        raise DataDirectoryError(f"the log ends at {log.last_index}, but {applied} is applied")
+    entries, hard_state = take_over(
+        identity.member_id,
+        [str(url) for url in config.initial_advertise_peer_urls],
+        state.membership,
+        applied,
+        recovered.hard_state,
+        recovered.entries,
+    )
+    encoded = [(entry.index, raft_codec.encode_entry(entry)) for entry in entries]
+    log.append(encoded, raft_codec.encode_hard_state(hard_state), sync=True)
 
 
 def _create_wal(where: Layout, cluster: Cluster) -> None:

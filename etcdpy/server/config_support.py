@@ -66,7 +66,6 @@ REFUSED = {
     "discovery-srv": DISCOVERY,
     "discovery-token": DISCOVERY,
     "host-whitelist": "etcdpy does not check host names yet",
-    "force-new-cluster": "etcdpy cannot make a cluster of one out of a larger one yet",
 }
 
 # Gates whose feature exists, or that change nothing a user could see.

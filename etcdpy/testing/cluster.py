@@ -166,6 +166,16 @@ class Cluster:
         """SIGTERM; the exit code, negative for a signal."""
         return self._signal(member, signal.SIGTERM)
 
+    def pause(self, member: ClusterMember) -> None:
+        """SIGSTOP: the member is there but does nothing."""
+        if member.process is not None:
+            member.process.send_signal(signal.SIGSTOP)
+
+    def resume(self, member: ClusterMember) -> None:
+        """SIGCONT."""
+        if member.process is not None:
+            member.process.send_signal(signal.SIGCONT)
+
     def _signal(self, member: ClusterMember, which: signal.Signals) -> int:
         process, member.process = member.process, None
         if process is None:

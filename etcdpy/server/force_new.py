@@ -1,0 +1,75 @@
+"""`--force-new-cluster`: of one member's data a cluster of one, after the others are lost for good.
+
+What this member knows to be committed, or has applied, counts; entries after that are given up. Behind it go
+entries that remove everybody else, written as if they were committed, because nobody is left to agree
+(behaviour reference of raft, section 11). Everything after that is a start like any other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etcdpy.cluster.members import ChangeContext, encode_context
+from etcdpy.cluster.members import Member as ClusterMember
+from etcdpy.raft import codec as raft_codec
+from etcdpy.raft.messages import ConfChange, ConfChangeType, Entry, EntryType, HardState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from etcdpy.cluster.membership import Membership
+    from etcdpy.proto.raft_pb2 import Entry as WireEntry
+    from etcdpy.proto.raft_pb2 import HardState as WireHardState
+
+_ADDS = (ConfChangeType.ADD_NODE, ConfChangeType.ADD_LEARNER_NODE)
+
+
+def take_over(
+    member_id: int,
+    peer_urls: Sequence[str],
+    membership: Membership,
+    applied: int,
+    hard_state: WireHardState,
+    log: Sequence[WireEntry],
+) -> tuple[list[Entry], HardState]:
+    """The entries to write, and the hard state that commits them.
+
+    Args:
+        membership: as of the entry `applied`.
+        log: what follows the snapshot.
+    """
+    commit = max(hard_state.commit, applied)
+    changes = _changes(member_id, peer_urls, _members_at(membership, applied, commit, log))
+    entries = [
+        Entry(hard_state.term, commit + number, EntryType.CONF_CHANGE, raft_codec.encode_conf_change(change))
+        for number, change in enumerate(changes, start=1)
+    ]
+    return entries, HardState(hard_state.term, hard_state.vote, commit + len(entries))
+
+
+def _members_at(
+    membership: Membership, applied: int, commit: int, log: Sequence[WireEntry]
+) -> dict[int, bool]:
+    """Ids of the members once everything committed is applied, and whether they are learners."""
+    learner_by_id = {member.id: member.is_learner for member in membership.members}
+    for entry in log:
+        if not applied < entry.Index <= commit or EntryType(entry.Type) is not EntryType.CONF_CHANGE:
+            continue
+        change = raft_codec.decode_conf_change(entry.Data)
+        if change.type in _ADDS:
+            learner_by_id[change.node_id] = change.type is ConfChangeType.ADD_LEARNER_NODE
+        elif change.type is ConfChangeType.REMOVE_NODE:
+            learner_by_id.pop(change.node_id, None)
+    return learner_by_id
+
+
+def _changes(member_id: int, peer_urls: Sequence[str], learner_by_id: dict[int, bool]) -> list[ConfChange]:
+    changes = []
+    if member_id not in learner_by_id:
+        added = ChangeContext(ClusterMember(member_id, tuple(peer_urls)))
+        changes.append(ConfChange(ConfChangeType.ADD_NODE, member_id, encode_context(added)))
+    elif learner_by_id[member_id]:
+        promoted = ChangeContext(ClusterMember(member_id, ()), is_promote=True)
+        changes.append(ConfChange(ConfChangeType.ADD_NODE, member_id, encode_context(promoted)))
+    others = sorted(other for other in learner_by_id if other != member_id)
+    return changes + [ConfChange(ConfChangeType.REMOVE_NODE, other) for other in others]
