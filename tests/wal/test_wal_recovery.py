@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -370,11 +371,11 @@ def test_a_crash_at_any_moment(data: st.DataObject, request: pytest.FixtureReque
         work(crashing, directory, writer_type, promised)
     except (LogFailed, OSError):
         pass
-    after = crashing.after_crash(data.draw(st.integers(0, 1 << 16)))
+    after = crashing.after_crash(random.Random(data.draw(st.integers(0, 1 << 16))))
     found = survivors(after, directory)
     check_promises(found, promised)
     # What the first start saw, the second sees too.
-    assert survivors(after.after_crash(0), directory) == found
+    assert survivors(after.after_crash(random.Random(0)), directory) == found
 
 
 def test_a_full_disk_ends_the_log_with_a_reason(disk: Any, directory: Path, writer_type: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -116,5 +117,7 @@ def test_a_crash_leaves_the_file_whole_or_absent(disk: Any, directory: Path) -> 
                 saved = True
             except OSError:
                 saved = False
-            found = SnapshotFiles(directory, files=crashing.after_crash(seed)).newest(marks((5, 1)))
+            found = SnapshotFiles(directory, files=crashing.after_crash(random.Random(seed))).newest(
+                marks((5, 1))
+            )
             assert found == snapshot(5, data=bytes(2000)) or (found is None and not saved)
