@@ -197,6 +197,7 @@ class Duties:
 
     def _maybe_flush(self, now: float) -> None:
         backend = self._member.state.backend
+        self._member.is_overloaded = backend.is_overloaded
         if backend.failure is not None:
             # What it holds back would grow without end. The log has all of it, so stopping loses nothing.
             self._member.fail("failed to write the backend", backend.failure)

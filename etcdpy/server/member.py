@@ -125,6 +125,8 @@ class Member:
         self._alone = node.is_alone
         self.is_learner = False
         """Whether this member only listens."""
+        self.is_overloaded = False
+        """Whether the backend's disk is so far behind that no more may be written for now."""
         self._look_at_configuration()
         self._conf_waits: dict[int, Done] = {}
         self._conf_inbox: list[ConfChange] = []
@@ -177,7 +179,7 @@ class Member:
         if self._stopped:
             done(Result(error=Stopped()))
             return
-        if self.node.commit > self.applied_index + UNAPPLIED_ENTRIES_MAX:
+        if self.node.commit > self.applied_index + UNAPPLIED_ENTRIES_MAX or self.is_overloaded:
             done(Result(error=TooManyRequests()))
             return
         encoded = encode_request(kind, data, self.request_ids.next(), username, auth_revision)
