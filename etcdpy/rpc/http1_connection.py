@@ -64,10 +64,10 @@ class Http1Connection(asyncio.Protocol):
             self._served = session.served
             self._idle_since = now
             self._heard_at = None
-        elif (
-            self._half_closed
-            or now - self._idle_since >= limits.http1_idle_seconds
-            or (self._heard_at is not None and now - self._heard_at >= limits.http1_request_seconds)
+        elif self._half_closed:
+            self._transport.close()
+        elif now - self._idle_since >= limits.http1_idle_seconds or (
+            self._heard_at is not None and now - self._heard_at >= limits.http1_request_seconds
         ):
             self._transport.abort()
 

@@ -105,10 +105,10 @@ class Listeners:
 
     def _tls_factory(self) -> Factory:
         # Only now, for `cryptography` takes its time and most test members speak plain HTTP.
-        from etcdpy.rpc.handshake import TlsDoor
         from etcdpy.rpc.tls import ServerTls
+        from etcdpy.rpc.tls_transport import TlsDoor
 
-        return TlsDoor(self.port, ServerTls(self._config, self._log), self._log).handshake
+        return TlsDoor(self.port, ServerTls(self._config, self._log), self._log).transport
 
     async def start(self) -> None:
         """Take calls."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.rpc.harness import ENGINE, GRPCIO, Chosen
+from tests.rpc.listening import LOOPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,3 +19,10 @@ def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     Chosen.transport = request.param
     yield request.param
     Chosen.transport = ENGINE
+
+
+@pytest.fixture(params=LOOPS)
+def loop_name(request: pytest.FixtureRequest) -> str:
+    """The event loop under the port."""
+    name: str = request.param
+    return name
