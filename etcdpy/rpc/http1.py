@@ -50,6 +50,7 @@ class HttpEndpoints:
 
     async def stop(self, grace_s: float) -> None:
         """End the connections, each when the request that is being answered has been."""
+        self._server.pre_shutdown()  # idle connections; `shutdown` would wait for those too
         await self._server.shutdown(timeout=grace_s)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -87,7 +87,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Somebody has connected."""
         self._raw = transport  # type: ignore[assignment]  # uvloop's transports derive from nothing
         if not self._door.port.admit(self):
-            self._raw.abort()
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -179,7 +179,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._protocol is not None:
             self._protocol.connection_lost(error)
         else:
-            if self._closed_at is None and self._raw.get_extra_info("socket") is not None:
+            if self._closed_at is None:
                 self._door.reject(self._raw.get_extra_info("peername"), str(error or "EOF"))
             self._door.port.leave(self)
         self._closed_at = self._opened_at
