@@ -191,6 +191,16 @@ class Connection(asyncio.Protocol):
         """Calls under way."""
         return 0 if self._layer is None else len(self._layer.calls)
 
+    @property
+    def open_streams(self) -> int:
+        """Streams that are not answered to the end."""
+        return 0 if self._engine is None else self._engine.open_streams
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return 0 if self._engine is None else self._engine.queued_bytes
+
 
 def _peer_name(transport: asyncio.Transport) -> str:
     name = transport.get_extra_info("peername")

@@ -46,6 +46,10 @@ _ROUTE_BYTES_MAX = 2048
 _RESPONSE: Final = prepare_headers([(":status", "200"), ("content-type", "application/grpc")])
 _OK: Final = prepare_headers([("grpc-status", "0"), ("grpc-message", "")])
 
+_TOO_MUCH_BUFFERED: Final = RpcError(
+    Code.RESOURCE_EXHAUSTED, "grpc: too many bytes of unfinished requests on one connection"
+)
+
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _TIMEOUT_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
@@ -76,6 +80,8 @@ class GrpcLayer:
         "_router",
         "_routes",
         "batched",
+        "buffered_bytes",
+        "buffered_bytes_max",
         "calls",
         "certificate_name",
         "engine",
@@ -93,6 +99,8 @@ class GrpcLayer:
         self._now = port.loop.time
         self._peer = peer
         self.receive_bytes_max = port.limits.receive_bytes_max
+        self.buffered_bytes = 0
+        self.buffered_bytes_max = port.limits.buffered_bytes_max
         self.wrote = wrote
         self.engine: Engine
         self.calls: dict[int, EngineCall] = {}
@@ -263,7 +271,11 @@ class EngineCall(Call):
         if self.buffer is None:
             self.buffer = bytearray()
         self.buffer += data
-        self._hand_over()
+        self._layer.buffered_bytes += len(data)
+        if self._layer.buffered_bytes > self._layer.buffered_bytes_max:
+            self.abort(_TOO_MUCH_BUFFERED)
+        else:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """Cut messages out of what has arrived."""
@@ -282,6 +294,7 @@ class EngineCall(Call):
             flag, message = buffer[0], bytes(memoryview(buffer)[PREFIX_BYTES:end])
             # Before the message is handed over, for its service may pause and resume at once.
             del buffer[:end]
+            self._layer.buffered_bytes -= end
             if flag:
                 try:
                     message = self._decompress(flag, message, size_max)
@@ -452,7 +465,10 @@ class EngineCall(Call):
     def _end(self) -> None:
         self._closed = True
         self._batch = None
-        self.buffer = None
+        self._batch_bytes = 0
+        if self.buffer is not None:
+            self._layer.buffered_bytes -= len(self.buffer)
+            self.buffer = None
         self._layer.forget(self)
 
     @property

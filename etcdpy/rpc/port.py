@@ -59,6 +59,10 @@ class PortLimits:
     """More are closed as they come; etcd's bound is the file descriptors left to it."""
     receive_bytes_max: int
     """Length of one gRPC message."""
+    buffered_bytes_max: int = 64 * 1024 * 1024
+    """Bytes of a connection's requests that wait for their rest, or for a call that does not read. Windows
+    are given back as bytes arrive, so only this bounds ten thousand requests that never end.
+    """
     handshake_seconds: float = 10.0
     """For the TLS handshake: a client that stops half-way holds a connection and OpenSSL's buffers."""
     http1_request_seconds: float = 60.0

@@ -100,13 +100,16 @@ class Wire:
         window: int = LARGE_WINDOW,
         stream_window: int = 2**31 - 1,
         frame_bytes_max: int = 16_384,
+        buffered_bytes_max: int = 64 * 1024 * 1024,
     ) -> None:
         self.clock = FakeClock()
         self.deadlines = Deadlines(self.clock)
         self.wrote = 0
         limits = limits or Limits(writable_bytes=WRITABLE_BYTES)
         loop: Any = self.clock
-        port_limits = PortLimits(connections_max=1, receive_bytes_max=RECEIVE_BYTES_MAX)
+        port_limits = PortLimits(
+            connections_max=1, receive_bytes_max=RECEIVE_BYTES_MAX, buffered_bytes_max=buffered_bytes_max
+        )
         self.port = Port(router, self.deadlines, limits, port_limits, NoHttp1(), loop)
         self.layer = GrpcLayer(self.port, "client:1", self._wrote)
         self.engine = self.layer.engine = Engine(self.layer, limits, now=self.clock.time())

@@ -411,6 +411,45 @@ def test_a_message_above_the_limit_within_a_stream(bidi: Wire, service: Service)
     assert bidi.answer(stream_id).status[0] == 8
 
 
+def test_unfinished_requests_are_bounded_together(service: Service) -> None:
+    client = Wire(router_of(Kind.BIDI_STREAM, service.hold), buffered_bytes_max=1_000_000)
+    half = b"\0" + (90_000).to_bytes(4, "big") + bytes(89_995)
+    streams = [client.open() for _ in range(12)]
+    for stream_id in streams:
+        client.body(stream_id, half)
+    refused = [stream_id for stream_id in streams if client.answer(stream_id).is_ended]
+    assert refused == streams[11:]
+    text = "grpc: too many bytes of unfinished requests on one connection"
+    assert client.answer(refused[0]).status == (8, text)
+    assert service.ends == ["cancel"]
+    # What ends in whatever way makes room.
+    client.body(streams[0], bytes(5))
+    client.reset(streams[1])
+    service.calls[2].finish()
+    assert service.heard == [bytes(90_000)]
+    for stream_id in [client.open() for _ in range(3)]:
+        client.body(stream_id, half)
+        assert not client.answer(stream_id).is_ended
+    client.engine.connection_lost()
+    assert client.layer.buffered_bytes == 0
+
+
+def test_what_paused_calls_hold_back_is_bounded_too(service: Service) -> None:
+    client = Wire(router_of(Kind.BIDI_STREAM, service.hold), buffered_bytes_max=1_000_000)
+    stream_id = client.open()
+    service.calls[0].pause_reading()
+    for _ in range(10):
+        client.body(stream_id, packed(bytes(99_000)))
+    assert not client.answer(stream_id).is_ended
+    assert client.layer.buffered_bytes == 990_050
+    service.calls[0].resume_reading()
+    assert (len(service.heard), client.layer.buffered_bytes) == (10, 0)
+    service.calls[0].pause_reading()
+    for _ in range(11):
+        client.body(stream_id, packed(bytes(99_000)))
+    assert client.answer(stream_id).status[0] == 8
+
+
 # Anything.
 
 
