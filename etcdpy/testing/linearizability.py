@@ -84,40 +84,43 @@ def is_linearizable(calls: list[Call], steps_max: int = STEPS_MAX) -> bool | Non
     """Whether the calls on one key can be put in order; None when that takes too many steps to tell."""
     calls, ends = _bounded(calls)
     required = sum(end != inf for end in ends)
+    # Deletes that may or may not have happened are all alike, so they need to be tried in one order only.
+    optional = [number for number, end in enumerate(ends) if end == inf]
     order = _Order([call.start for call in calls], ends)
     state: bytes | None = None
-    done, done_mask = 0, 0
-    taken: list[tuple[int, bytes | None, bool]] = []
+    mask = options = 0
+    taken: list[tuple[int, bytes | None]] = []
     tried: set[tuple[int, bytes | None]] = set()
     position = order.first
-    steps = 0
-    while done < required:
-        steps += 1
-        if steps > steps_max:
-            return None
-        call = order.call_at(position)
-        if call >= 0:
-            fits, after = calls[call].result(state)
-            mask = done_mask | 1 << call
-            if fits and (mask, after) not in tried:
+    for _ in range(steps_max):
+        if len(taken) - options == required:
+            return True
+        number = order.call_at(position)
+        if number >= 0:
+            is_option = ends[number] == inf
+            fits, after = calls[number].result(state)
+            if is_option and (number != optional[options] or state is None):
+                fits = False
+            if fits and (mask | 1 << number, after) not in tried:
+                mask |= 1 << number
                 tried.add((mask, after))
-                taken.append((call, state, ends[call] != inf))
-                state, done_mask = after, mask
-                done += ends[call] != inf
-                order.lift(call)
+                taken.append((number, state))
+                options += is_option
+                state = after
+                order.lift(number)
                 position = order.first
-                continue
-            position = order.next(position)
-            continue
-        # Somebody's answer came here, and that call was not placed before it.
-        if not taken:
+            else:
+                position = order.next(position)
+        elif taken:
+            # Somebody's answer came here, and that call was not placed before it: try something else.
+            number, state = taken.pop()
+            mask &= ~(1 << number)
+            options -= ends[number] == inf
+            order.put_back(number)
+            position = order.next(order.start_position(number))
+        else:
             return False
-        call, state, counted = taken.pop()
-        done -= counted
-        done_mask &= ~(1 << call)
-        order.put_back(call)
-        position = order.next(order.start_position(call))
-    return True
+    return None
 
 
 def _bounded(calls: list[Call]) -> tuple[list[Call], list[float]]:

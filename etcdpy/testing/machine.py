@@ -218,7 +218,7 @@ class Process:
         self._log = log
         self.backend = self._open_backend()
         self.covered_index, self.covered_term = self.backend.consistent_index, self.backend.consistent_term
-        state = self._build_state()
+        state = build_state(machine.config, cast("Backend", self.backend))
         self.storage = Storage(
             log,
             wal.SnapshotFiles(SNAP_DIRECTORY, files=machine.disk),
@@ -242,7 +242,8 @@ class Process:
         self.member.install = self._install
         self.member.on_failure = self._failed
         self.driver = Driver(self.member, self, self, self.call_soon)
-        self.member.duties = Duties(self.member, self.storage, self, self)
+        self.member.duties = duties = Duties(self.member, self.storage, self, self)
+        self.member.on_state_replaced = duties.state_replaced
         self.driver.wake()
 
     def _raft_node(self, snapshot: WireSnapshot | None, recovered: wal.Recovered, state: State) -> RawNode:
@@ -286,9 +287,6 @@ class Process:
     def _open_backend(self) -> MemoryBackend:
         return MemoryBackend(self.machine.database, self._flush_later, self.world.store_checker.record)
 
-    def _build_state(self) -> State:
-        return build_state(self.machine.config, cast("Backend", self.backend))
-
     def _flush_later(self, commit: Callable[[], None]) -> None:
         def committed(backend: MemoryBackend) -> None:
             if self.alive and backend is self.backend:
@@ -305,7 +303,7 @@ class Process:
         machine.database = database.copy()
         self.backend = self._open_backend()
         self.covered_index, self.covered_term = self.backend.consistent_index, self.backend.consistent_term
-        return self._build_state()
+        return build_state(machine.config, cast("Backend", self.backend), self.member.state.hub)
 
     # The disk of the driver.
 

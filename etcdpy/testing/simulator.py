@@ -25,6 +25,7 @@ from etcdpy.testing.clock import SimClock
 from etcdpy.testing.linearizability import check_history
 from etcdpy.testing.machine import DiskSpeed, Machine, Process, World, founding_entries
 from etcdpy.testing.network import SimNetwork
+from etcdpy.testing.watchers import WatchClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,6 +88,11 @@ class Simulator:
         self.clients = [
             Client(number, self.clock, chance, self.history, manners, self._pick, self._note)
             for number in range(chance.choice((2, 4, 10)))
+        ]
+
+        refusals = chance.choice((0.0, 0.1))
+        self.watchers = [
+            WatchClient(self.clock, chance, self.store_checker, self._pick_any, refusals) for _ in range(2)
         ]
 
     # The kind of world.
@@ -164,6 +170,8 @@ class Simulator:
             self._start(machine)
         for client in self.clients:
             self.clock.later(self.chance.random(), client.act)
+        for watcher in self.watchers:
+            watcher.look_after()
         self._plan_fault()
 
     def _run(self, turns: int) -> None:
@@ -232,6 +240,9 @@ class Simulator:
         at = number // 2 % self.size if number % 2 else int(self.chance.random() * self.size)
         machine = self._list[at]
         return None if machine.paused_until > self.clock.now else machine.process
+
+    def _pick_any(self) -> Process | None:
+        return self.chance.choice(self._list).process
 
     # Faults.
 
@@ -333,14 +344,19 @@ class Simulator:
                 self.turn += 1
                 handler(argument)
             if self.clock.now > deadline:
-                raise Violation(f"no rest after {CALM_S} s without faults: {self._positions()}")
+                heard = [watcher.heard for watcher in self.watchers]
+                raise Violation(
+                    f"no rest after {CALM_S} s without faults: {self._positions()}, heard {heard}"
+                )
 
     def _is_calm(self) -> bool:
         nodes = [machine.process.node for machine in self._list if machine.process is not None]
+        heard = {machine.process.member.state.store.revision for machine in self._list if machine.process}
+        heard |= {watcher.heard for watcher in self.watchers if watcher.heard > 1 or heard != {1}}
         ends = {(node.term, node.leader, node.commit, node.applied, node.last_index) for node in nodes}
         return (
             len(nodes) == self.size
-            and len(ends) == 1
+            and len(ends) == len(heard) == 1
             and nodes[0].leader != 0
             and nodes[0].commit == nodes[0].last_index
             and nodes[0].applied == nodes[0].commit

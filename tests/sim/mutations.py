@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from etcdpy.mvcc.watch import WatchHub
 from etcdpy.raft import election, leader, replication
 from etcdpy.raft.log import Log
 from etcdpy.raft.messages import EntryType, HardState, Message, MessageType, ReadState, Role
@@ -174,6 +175,11 @@ def heartbeat_commits_all() -> Any:
     return patch.object(replication, "broadcast_heartbeat", broadcast)
 
 
+def forget_slow_watchers() -> Any:
+    """A watcher that had no room for an event goes on with the next one."""
+    return patch.object(WatchHub, "_join_victims", lambda self, watcher: self._join_synced(watcher))
+
+
 MUTATIONS: dict[str, Callable[[], Any]] = {
     mutation.__name__: mutation
     for mutation in (
@@ -191,6 +197,7 @@ MUTATIONS: dict[str, Callable[[], Any]] = {
         elect_shorter_log,
         never_sync,
         heartbeat_commits_all,
+        forget_slow_watchers,
     )
 }
 

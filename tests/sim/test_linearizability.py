@@ -83,9 +83,15 @@ def test_keys_are_looked_at_one_by_one() -> None:
 
 
 def test_the_search_gives_up_at_its_bound() -> None:
-    calls = [call(Kind.DELETE, 1, inf) for _ in range(20)]
-    calls += [call(Kind.READ, 2, 3, seen=b"?")]
-    assert is_linearizable(calls, steps_max=10) is None
+    calls = [call(Kind.PUT, 1, 9, value=b"%d" % number) for number in range(9)]
+    assert is_linearizable(calls, steps_max=5) is None
+
+
+def test_many_deletes_that_may_have_happened_are_not_many_possibilities() -> None:
+    calls = [call(Kind.DELETE, 1, inf) for _ in range(60)]
+    calls += [call(Kind.PUT, 10 * step, 10 * step + 1, value=b"%d" % step) for step in range(1, 40)]
+    assert is_linearizable([*calls, call(Kind.READ, 1000, 1001, seen=b"39")]) is True
+    assert is_linearizable([*calls, call(Kind.READ, 1000, 1001, seen=b"38")]) is False
 
 
 @st.composite
