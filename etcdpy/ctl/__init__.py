@@ -1,0 +1,1 @@
+"""The command-line tools around a member: `etcdpyutl` for files, `etcdpyctl` for a running cluster."""

@@ -1,0 +1,112 @@
+"""What `etcdpyutl` writes: an answer in etcdutl's formats on standard output, notes on standard error.
+
+A *report* is one row of named values. Each format shows them its own way, as etcdutl 3.5.1 does: byte for
+byte, because scripts cut these lines up.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "EXIT_BAD_ARGUMENTS",
+    "EXIT_BAD_FEATURE",
+    "EXIT_ERROR",
+    "Fault",
+    "Report",
+    "human_bytes",
+    "note",
+    "show",
+]
+
+EXIT_ERROR: Final = 1
+EXIT_BAD_FEATURE: Final = 4
+EXIT_BAD_ARGUMENTS: Final = 128
+UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+
+
+class Fault(Exception):
+    """The command cannot do what it was asked to; the text is all that is said about it."""
+
+    def __init__(self, text: str, code: int = EXIT_ERROR) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of a report under the names it has in each format. None: that format leaves it out."""
+
+    column: str
+    shown: str
+    field_name: str
+    json_name: str
+    raw: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The answer of a command."""
+
+    values: tuple[Value, ...]
+
+
+def show(report: Report, form: str) -> None:
+    """Write a report in the format of `--write-out`."""
+    sys.stdout.write(_render(report, form))
+
+
+def check_format(form: str) -> None:
+    """Refuse a format before any work is done for it."""
+    if form == "protobuf":
+        raise Fault("protobuf not supported as output format", EXIT_BAD_FEATURE)
+    if form not in ("simple", "json", "fields", "table"):
+        raise Fault("unsupported output format", EXIT_BAD_FEATURE)
+
+
+def _render(report: Report, form: str) -> str:
+    check_format(form)
+    values = report.values
+    if form == "simple":
+        return ", ".join(value.shown for value in values) + "\n"
+    if form == "json":
+        fields = {value.json_name: value.raw for value in values}
+        return json.dumps(fields, separators=(",", ":")) + "\n"
+    if form == "fields":
+        return "".join(f'"{value.field_name}" : {json.dumps(value.raw)}\n' for value in values)
+    return _table([value.column.upper() for value in values], [value.shown for value in values])
+
+
+def _table(heads: list[str], cells: list[str]) -> str:
+    widths = [max(len(head), len(cell)) for head, cell in zip(heads, cells, strict=True)]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
+    centred = "".join(f"| {_centre(head, width)} " for head, width in zip(heads, widths, strict=True))
+    flushed = "".join(f"| {cell:>{width}} " for cell, width in zip(cells, widths, strict=True))
+    return f"{rule}{centred}|\n{rule}{flushed}|\n{rule}"
+
+
+def _centre(text: str, width: int) -> str:
+    gap = width - len(text)
+    left = (gap + 1) // 2
+    return " " * left + text + " " * (gap - left)
+
+
+def human_bytes(size: int) -> str:
+    """A size for people, in powers of a thousand: `20 kB`, `1.5 MB`."""
+    if size < 10:
+        return f"{size} B"
+    exponent = min(int(math.log(size, 1000)), len(UNITS) - 1)
+    value = math.floor(size / 1000**exponent * 10 + 0.5) / 10
+    return f"{value:.1f} {UNITS[exponent]}" if value < 10 else f"{value:.0f} {UNITS[exponent]}"
+
+
+def note(message: str, **fields: object) -> None:
+    """One line of what is going on, in the shape of etcdutl's log."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    shown = {name.replace("_", "-"): value for name, value in fields.items()}
+    sys.stderr.write(f"{now}\tinfo\tetcdpyutl\t{message}\t{json.dumps(shown, default=str)}\n")

@@ -1,0 +1,193 @@
+"""Programs and stores for the tests of `etcdpyutl`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from etcdpy.proto import rpc_pb2 as pb
+from tests.support.client import Client
+from tests.support.programs import clean_environment, wheel_program
+from tests.support.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from etcdpy.proto.kv_pb2 import KeyValue
+    from tests.support.programs import Kind
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = 3_000
+LEASE = 0x7100_0000_0000_0001
+LEASE_SECONDS = 5_000
+
+
+@dataclass
+class Run:
+    """What a program did."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def complaint(self) -> str:
+        """Standard error without the log."""
+        return "".join(line for line in self.errors.splitlines(keepends=True) if "\tinfo\t" not in line)
+
+
+class Utl:
+    """`etcdpyutl` and `etcdutl`, run in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def ours(self, *arguments: str | Path, before: Callable[[], None] | None = None) -> Run:
+        """Run `etcdpyutl`; `before` is called in the new process."""
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return self._run(
+            [sys.executable, "-m", "etcdpy.ctl.utl"], arguments, clean_environment(PYTHONPATH=path), before
+        )
+
+    def theirs(self, *arguments: str | Path) -> Run:
+        """Run real `etcdutl` 3.5.1."""
+        return self._run([wheel_program("etcdutl")], arguments, clean_environment(), None)
+
+    def do(self, *arguments: str | Path) -> str:
+        """Run `etcdpyutl`, which must succeed."""
+        done = self.ours(*arguments)
+        assert done.code == 0, done.errors
+        return done.output
+
+    def _run(
+        self,
+        program: list[str],
+        arguments: tuple[str | Path, ...],
+        environment: dict[str, str],
+        before: Callable[[], None] | None,
+    ) -> Run:
+        done = subprocess.run(
+            [*program, *map(str, arguments)],
+            cwd=self.directory,
+            env=environment,
+            preexec_fn=before,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def utl(tmp_path: Path) -> Utl:
+    return Utl(tmp_path)
+
+
+@dataclass
+class Content:
+    """What a server says of its store."""
+
+    hash: int
+    compact_revision: int
+    revision: int
+    keys: list[KeyValue]
+    leases: list[tuple[int, int, tuple[bytes, ...]]]
+    alarms: list[tuple[int, int]]
+
+
+def fill(client: Client, keys: int = KEYS) -> None:
+    """Several generations of keys, deletions, a compaction in the middle, leases, a NOSPACE alarm."""
+    client.call(pb.LeaseGrantRequest(ID=LEASE, TTL=LEASE_SECONDS))
+    client.call(pb.LeaseGrantRequest(ID=LEASE + 1, TTL=LEASE_SECONDS + 7))
+    operations_max = 100
+    for start in range(0, keys, operations_max):
+        operations = []
+        for number in range(start, min(start + operations_max, keys)):
+            value = bytes((number % 251,)) * (number % 97)
+            put = pb.PutRequest(
+                key=b"key/%05d" % number, value=value, lease=LEASE if number % 100 == 0 else 0
+            )
+            operations.append(pb.RequestOp(request_put=put))
+        client.call(pb.TxnRequest(success=operations))
+    for number in range(0, keys, 50):
+        client.put(b"key/%05d" % number, b"again")
+    client.delete(b"key/00100", b"key/00200")
+    compacted = client.revision()
+    client.put(b"big", b"x" * 300_000)
+    client.put(b"long/" + b"k" * 1_500, b"long")
+    client.put(b"key/00150", b"back again", lease=LEASE + 1)
+    client.delete(b"key/00300")
+    client.call(pb.CompactionRequest(revision=compacted, physical=True))
+    member = client.ask(pb.StatusRequest(), pb.StatusResponse).header.member_id
+    client.call(pb.AlarmRequest(action=pb.AlarmRequest.ACTIVATE, memberID=member, alarm=pb.AlarmType.NOSPACE))
+
+
+def content(client: Client) -> Content:
+    hashed = client.hash_kv()
+    listed = client.ask(pb.LeaseLeasesRequest(), pb.LeaseLeasesResponse)
+    leases = []
+    for lease in sorted(one.ID for one in listed.leases):
+        found = client.ask(pb.LeaseTimeToLiveRequest(ID=lease, keys=True), pb.LeaseTimeToLiveResponse)
+        leases.append((lease, found.grantedTTL, tuple(sorted(found.keys))))
+    alarms = client.ask(pb.AlarmRequest(action=pb.AlarmRequest.GET), pb.AlarmResponse).alarms
+    return Content(
+        hashed.hash,
+        hashed.compact_revision,
+        client.revision(),
+        list(client.range(b"\0", b"\0").kvs),
+        leases,
+        sorted((alarm.memberID, alarm.alarm) for alarm in alarms),
+    )
+
+
+@dataclass
+class Stopped:
+    """A server that was filled and stopped, a snapshot of it, and what it said."""
+
+    server: Server
+    snapshot: Path
+    content: Content
+    member_id: int
+    cluster_id: int
+
+
+def fill_and_stop(kind: Kind, directory: Path, flags: tuple[str, ...] = ()) -> Stopped:
+    server = Server(kind, directory, flags)
+    snapshot = directory / "snapshot.db"
+    with server, Client(server.endpoint) as client:
+        fill(client)
+        save_snapshot(server, snapshot)
+        said = content(client)
+        header = client.ask(pb.StatusRequest(), pb.StatusResponse).header
+        server.stop()
+    return Stopped(server, snapshot, said, header.member_id, header.cluster_id)
+
+
+def save_snapshot(server: Server, target: Path) -> None:
+    done = subprocess.run(
+        [wheel_program("etcdctl"), f"--endpoints={server.endpoint}", "snapshot", "save", str(target)],
+        env=clean_environment(ETCDCTL_API="3"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def go_member(reference: Kind, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    """A member of real etcd; few entries between its raft snapshots, so that there are some."""
+    return fill_and_stop(reference, tmp_path_factory.mktemp("go"), ("--snapshot-count=40",))
+
+
+@pytest.fixture(scope="session")
+def our_member(candidate: Kind, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    return fill_and_stop(candidate, tmp_path_factory.mktemp("ours"))
