@@ -344,7 +344,10 @@ class Member:
         if ready.committed_entries:
             for entry in ready.committed_entries:
                 self._apply_entry(entry)
-            self.state.backend.set_consistent(self.applied_index, self.applied_term)
+            if self.applied_index > self._covered_index:
+                # Until then the backend is ahead of what is counted again after a restart, and must stay so: an
+                # index that went back would have the same entries applied twice after the next crash.
+                self.state.backend.set_consistent(self.applied_index, self.applied_term)
         self._reads.release(self.applied_index)
 
     def advance(self, ready: Ready) -> None:
