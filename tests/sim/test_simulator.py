@@ -92,7 +92,6 @@ def test_a_failing_seed_tells_how_to_see_it_again(capsys: pytest.CaptureFixture[
     assert told[0] in capsys.readouterr().out
 
 
-@pytest.mark.xfail(reason="known fault of Member.apply; once mended, remove `World.mends` and its use")
 def test_the_consistent_index_does_not_go_back_while_covered_entries_are_counted_again() -> None:
     """A flush would write the lower index beside newer data, and the next start would apply that twice."""
     simulator = Simulator(1, 3)
