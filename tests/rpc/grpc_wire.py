@@ -32,15 +32,18 @@ def packed(message: bytes, flag: int = 0) -> bytes:
     return bytes((flag,)) + len(message).to_bytes(4, "big") + message
 
 
-def unpacked(data: bytes) -> list[bytes]:
-    """Messages of a body; the body must end with one."""
+def unpacked(data: bytes | bytearray, *, is_whole: bool = True) -> list[bytes]:
+    """Messages of a body; unless more is to come, it must end with one."""
     messages = []
-    while data:
-        size = int.from_bytes(data[1:5], "big")
-        assert data[0] == 0
-        assert len(data) >= 5 + size, "half a message"
-        messages.append(data[5 : 5 + size])
-        data = data[5 + size :]
+    start = 0
+    while len(data) - start >= 5:
+        end = start + 5 + int.from_bytes(data[start + 1 : start + 5], "big")
+        assert data[start] == 0
+        if end > len(data):
+            break
+        messages.append(bytes(data[start + 5 : end]))
+        start = end
+    assert start == len(data) or not is_whole, "half a message"
     return messages
 
 
@@ -78,7 +81,7 @@ class Answer:
 
     @property
     def messages(self) -> list[bytes]:
-        return unpacked(bytes(self.data))
+        return unpacked(self.data)
 
     @property
     def is_trailers_only(self) -> bool:

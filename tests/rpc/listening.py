@@ -20,7 +20,7 @@ from etcdpy.rpc.serving import Listeners
 from etcdpy.server.config import Config
 from tests.http2 import wire
 from tests.rpc.fakes import FakeMember
-from tests.rpc.grpc_wire import Answer, Wire, packed
+from tests.rpc.grpc_wire import Answer, Wire, packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -234,8 +234,9 @@ class GrpcPeer(Peer):
         """The first messages of a stream that goes on."""
         while True:
             answer = self.answers.setdefault(stream_id, Answer())
-            if len(answer.data) and len(answer.messages) >= count:
-                return answer.messages
+            messages = unpacked(answer.data, is_whole=False)
+            if len(messages) >= count:
+                return messages
             assert not answer.is_ended, answer
             await self.frame()
 
