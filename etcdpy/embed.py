@@ -33,10 +33,12 @@ from etcdpy.rpc import serving
 from etcdpy.server import bootstrap
 from etcdpy.server.config import Config
 from etcdpy.server.config_kinds import ConfigError
+from etcdpy.server.corruption import CorruptionMonitor
 from etcdpy.server.disk import WalThread
 from etcdpy.server.driver import Driver
 from etcdpy.server.duties import Duties
 from etcdpy.server.front import Front
+from etcdpy.server.hashing import Hashing
 from etcdpy.server.log import Logger
 from etcdpy.server.member import Member, PermanentlyRemoved
 from etcdpy.server.reconfigure import Reconfiguration
@@ -147,13 +149,16 @@ class Server:
         where = bootstrap.layout(config)
         self._received = Received(where.snap_dir)
         self._maker = SnapshotMaker(self.member, where.snap_dir, ThreadWorker(self._loop))
-        host = MemberHost(self.member, self._maker, self._received)
+        hashing = Hashing(self.member, self._loop.call_later)
+        host = MemberHost(self.member, hashing, self._maker, self._received)
         self.peers = PeerPort(host, self.member, log)
         self._driver = Driver(self.member, self._disk, self.peers.transport, self._loop.call_soon)
         self.member.on_failure = self._fail
         self.member.install = self._install
         self.member.on_state_replaced = self._state_replaced
-        self.member.duties = Duties(self.member, parts.storage, self._disk, self._loop, self.peers.calls)
+        duties = Duties(self.member, parts.storage, self._disk, self._loop, self.peers.calls)
+        duties.corruption = CorruptionMonitor(self.member, self.peers.calls, hashing)
+        self.member.duties = duties
         reconfiguration = Reconfiguration(self.member, self.peers.transport, _unix_s)
         self.front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker)
         self.lock = -1

@@ -105,6 +105,11 @@ class Compactor:
         """The hash taken by the compaction at exactly this revision, if it is remembered."""
         return self._hashes.get(revision)
 
+    @property
+    def hashes(self) -> list[HashKV]:
+        """The hashes that are remembered, oldest first."""
+        return [self._hashes[revision] for revision in sorted(self._hashes)]
+
     def _finish(self, compaction: Compaction) -> None:
         assert compaction.revision > self.finished_revision, (
             f"compaction at {compaction.revision} ends after that at {self.finished_revision}"

@@ -164,6 +164,15 @@ class Store:
         """The last compaction that has removed all it had to."""
         return self._compactor.finished_revision
 
+    @property
+    def compaction_hashes(self) -> list[HashKV]:
+        """The hashes that the last compactions have left behind, oldest first."""
+        return self._compactor.hashes
+
+    def compaction_hash(self, revision: int) -> HashKV | None:
+        """The hash that a compaction at exactly this revision has left behind."""
+        return self._compactor.hash_at(revision)
+
     def hash_kv(self, revision: int = 0) -> HashKV:
         """HashKV at once, with everything written to disk first. `hash_kv_job` does the same in steps."""
         remembered = self._compactor.hash_at(revision)

@@ -22,6 +22,7 @@ from etcdpy.lease import LeaseNotFound
 from etcdpy.peer.compatibility import CLUSTER_ID
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.lease_pb2 import LeaseInternalRequest, LeaseInternalResponse
+from etcdpy.server.corruption import PeerHash
 from etcdpy.server.errors import LearnerNotReady, NoLeader, Timeout
 from etcdpy.server.results import Result
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 RETRY_PAUSE_S = 0.05
 VERSION_TIMEOUT_S = 2.0
+# Hashing many keys takes its time.
+HASH_TIMEOUT_S = 60.0
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -148,6 +151,34 @@ class PeerCalls:
             *(server_version(self._session, member.peer_urls) for member in others)
         )
         done({member.id: version for member, version in zip(others, answers, strict=True)})
+
+    def ask_hashes(self, revision: int, done: Callable[[Mapping[int, PeerHash | None]], None]) -> None:
+        """GET /members/hashkv of each other member."""
+        self._spawn(self._ask_hashes(revision, done))
+
+    async def _ask_hashes(self, revision: int, done: Callable[[Mapping[int, PeerHash | None]], None]) -> None:
+        members = self._member.state.membership.members
+        others = [member for member in members if member.id != self._member.member_id]
+        answers = await asyncio.gather(*(self._hash_of(member.peer_urls, revision) for member in others))
+        done({member.id: answer for member, answer in zip(others, answers, strict=True)})
+
+    async def _hash_of(self, urls: tuple[str, ...], revision: int) -> PeerHash | None:
+        timeout = aiohttp.ClientTimeout(total=HASH_TIMEOUT_S, sock_connect=2)
+        body = json.dumps({"revision": revision}).encode()
+        for url in urls:
+            try:
+                async with self._session.get(
+                    url + "/members/hashkv", data=body, headers=self._headers, timeout=timeout
+                ) as response:
+                    parsed = json.loads(await response.content.read(ANSWER_BYTES_MAX))
+                    return PeerHash(
+                        int(parsed["hash"]),
+                        int(parsed["header"]["revision"]),
+                        int(parsed.get("compact_revision", 0)),
+                    )
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+                continue
+        return None
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(work)

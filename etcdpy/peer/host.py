@@ -62,8 +62,8 @@ class PeerHost(Protocol):
     def promote(self, member_id: int, done: Callable[[int, bytes], None]) -> None:
         """POST /members/promote/<id>; `done(status, body)`."""
 
-    def hash_kv(self, revision: int) -> tuple[int, bytes]:
-        """GET /members/hashkv: (status, body)."""
+    def hash_kv(self, revision: int, done: Callable[[int, bytes], None]) -> None:
+        """GET /members/hashkv; `done(status, body)`."""
 
     def downgrade_enabled(self, done: Callable[[int, bytes], None]) -> None:
         """GET /downgrade/enabled; `done(status, body)`."""

@@ -184,10 +184,9 @@ class PeerListener:
             revision = int(parsed.get("revision", 0))
         except (ValueError, AttributeError, TypeError) as error:
             raise Refused(400, "error unmarshalling request") from error
-        status, body = self._host.hash_kv(revision)
-        if status != 200:
-            raise Refused(status, body.decode())
-        return _json(body, self._cluster_header())
+        response = await _answer(lambda done: self._host.hash_kv(revision, done), "application/json")
+        response.headers.update(self._cluster_header())
+        return response
 
     async def _leases(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await _read(request, SMALL_BODY_BYTES_MAX)

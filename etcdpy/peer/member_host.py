@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from etcdpy.raft.messages import Message
+    from etcdpy.server.hashing import Hashing
     from etcdpy.server.member import Member
     from etcdpy.server.snapshots import Received, SnapshotFile, SnapshotMaker
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class MemberHost(Peering):
     """Implements `PeerHost`."""
 
-    def __init__(self, member: Member, maker: SnapshotMaker, received: Received) -> None:
-        super().__init__(member)
+    def __init__(self, member: Member, hashing: Hashing, maker: SnapshotMaker, received: Received) -> None:
+        super().__init__(member, hashing)
         self._maker = maker
         self._received = received
         self._receiving = asyncio.Lock()

@@ -18,8 +18,6 @@ NOT_YET = frozenset(
         "bootstrap-defrag-threshold-megabytes",
         "client-cert-file",
         "client-key-file",
-        "compact-hash-check-time",
-        "corrupt-check-time",
         "discovery-proxy",
         "distributed-tracing-address",
         "distributed-tracing-instance-id",
@@ -27,7 +25,6 @@ NOT_YET = frozenset(
         "distributed-tracing-service-name",
         "downgrade-check-time",
         "enable-distributed-tracing",
-        "enable-grpc-gateway",
         "enable-pprof",
         "listen-client-http-urls",
         "listen-metrics-urls",
@@ -69,7 +66,7 @@ REFUSED = {
 }
 
 # Gates whose feature exists, or that change nothing a user could see.
-GATES_SUPPORTED = frozenset({"TxnModeWriteWithSharedBuffer"})
+GATES_SUPPORTED = frozenset({"CompactHashCheck", "TxnModeWriteWithSharedBuffer"})
 
 assert FLAGS.keys() >= NOT_YET, NOT_YET - FLAGS.keys()
 assert REFUSED.keys() <= FLAGS.keys(), REFUSED.keys() - FLAGS.keys()

@@ -19,6 +19,7 @@ from etcdpy.server.versions import NobodyElse, PeerVersions, VersionMonitor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from etcdpy.server.corruption import CorruptionMonitor
     from etcdpy.server.disk import Disk
     from etcdpy.server.member import Member
     from etcdpy.server.results import Result
@@ -64,6 +65,7 @@ class Duties:
             member.config.auto_compaction_mode, member.config.compaction_retention, member.log
         )
         member.state.hub.on_unsynced = self._catch_up_soon
+        self.corruption: CorruptionMonitor | None = None
         self.on_published: Callable[[], None] = lambda: None
         self.published = False
         if member.state.store.compaction_pending:
@@ -74,6 +76,8 @@ class Duties:
         state = self._member.state
         self._maybe_publish()
         self._versions.tick(now)
+        if self.corruption is not None:
+            self.corruption.tick(now)
         if self._member.is_leader:
             self._expire_leases(now)
             self._auto_compact(now)

@@ -498,10 +498,10 @@ class Member:
 
 def decode_entry(data: bytes) -> tuple[str, Message] | None:
     """Kind and request of a normal entry; None for a request that means nothing to us."""
-    try:
-        decoded = decode_request(data)
-    except DecodeError:
-        return v2_requests.convert(data)
+    old = v2_requests.parse(data)
+    if old is not None:
+        return v2_requests.convert(old)
+    decoded = decode_request(data)
     return None if decoded is None else decoded[:2]
 
 

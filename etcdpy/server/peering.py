@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from etcdpy.mvcc import HashKV
     from etcdpy.raft.messages import Message as RaftMessage
     from etcdpy.server.front import Front
+    from etcdpy.server.hashing import Hashing
     from etcdpy.server.member import Member
     from etcdpy.server.results import Result
 
@@ -43,8 +45,9 @@ class Peering:
 
     front: Front
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, hashing: Hashing) -> None:
         self.member = member
+        self._hashing = hashing
         self.member_id = member.member_id
         self.cluster_id = member.cluster_id
 
@@ -96,18 +99,24 @@ class Peering:
         }
         return json.dumps(versions, separators=(",", ":")).encode()
 
-    def hash_kv(self, revision: int) -> tuple[int, bytes]:
-        """GET /members/hashkv: (status, body)."""
-        store = self.member.state.store
-        try:
-            digest, compact_revision, hash_revision = store.hash_kv(revision or store.revision)
-        except (Compacted, FutureRevision) as error:
-            kind = "has been compacted" if isinstance(error, Compacted) else "is a future revision"
-            return 400, f"mvcc: required revision {kind}".encode()
-        answer: dict[str, object] = {"header": {"revision": store.revision}}
-        answer |= {"hash": digest, "compact_revision": compact_revision, "hash_revision": hash_revision}
-        shown = {name: value for name, value in answer.items() if value}
-        return 200, json.dumps(shown, separators=(",", ":")).encode()
+    def hash_kv(self, revision: int, done: Answer) -> None:
+        """GET /members/hashkv; `done(status, body)`."""
+
+        def hashed(result: HashKV | None, error: Exception | None) -> None:
+            if isinstance(error, (Compacted, FutureRevision)):
+                kind = "has been compacted" if isinstance(error, Compacted) else "is a future revision"
+                done(400, f"mvcc: required revision {kind}".encode())
+                return
+            if result is None:
+                done(500, str(error).encode())
+                return
+            answer: dict[str, object] = {"header": {"revision": self.member.state.store.revision}}
+            answer |= {"hash": result.hash, "compact_revision": result.compact_revision}
+            answer["hash_revision"] = result.revision
+            shown = {name: value for name, value in answer.items() if value}
+            done(200, json.dumps(shown, separators=(",", ":")).encode())
+
+        self._hashing.hash_kv(revision, hashed)
 
     def downgrade_enabled(self, done: Answer) -> None:
         """GET /downgrade/enabled; `done(status, body)`."""

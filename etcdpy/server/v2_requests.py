@@ -1,10 +1,10 @@
 """What members of 3.5 and older still write into the log as requests of the v2 store: their attributes, and
 the cluster version.
 
-Such an entry is a bare `etcdserverpb.Request`; it cannot be taken for an `InternalRaftRequest`, because its
-second field is a word (`PUT`) where the other has a message. Both requests mean the same as a request of
-ours, and are turned into it (peer protocol reference, section 12.2). Any other v2 request changes nothing
-that we keep.
+Such an entry is a bare `etcdserverpb.Request`. It is told from an `InternalRaftRequest` by its second
+field: a word (`PUT`) where the other has a message, though some words could be read as one. Both requests
+mean the same as a request of ours, and are turned into it (peer protocol reference, section 12.2). Any
+other v2 request changes nothing that we keep.
 """
 
 from __future__ import annotations
@@ -21,15 +21,23 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-def convert(data: bytes) -> tuple[str, Message] | None:
-    """(kind, request) of the entry that would say the same today; None when it says nothing to us.
+METHODS = frozenset({"PUT", "POST", "DELETE", "QGET", "SYNC", "GET"})
+_ID_TAG = 0x08
 
-    Raises:
-        google.protobuf.message.DecodeError: the bytes are no v2 request either.
-    """
-    request = Request.FromString(data)
-    if not request.Method:
-        raise DecodeError("neither a request of v3 nor one of v2")
+
+def parse(data: bytes) -> Request | None:
+    """The v2 request that an entry is, None if it is none."""
+    if not data or data[0] != _ID_TAG:
+        return None  # as all requests of v3 are, which do not use that field
+    try:
+        request = Request.FromString(data)
+    except DecodeError:
+        return None
+    return request if request.Method in METHODS else None
+
+
+def convert(request: Request) -> tuple[str, Message] | None:
+    """(kind, request) of the entry that would say the same today; None when it says nothing to us."""
     try:
         meaning = decode_request(request.Method, request.Path, request.Val)
     except MalformedStore:

@@ -79,8 +79,8 @@ class Host:
     def promote(self, member_id: int, done: Callable[[int, bytes], None]) -> None:
         done(200, str(member_id).encode())
 
-    def hash_kv(self, revision: int) -> tuple[int, bytes]:
-        return 200, json.dumps({"hash": revision}).encode()
+    def hash_kv(self, revision: int, done: Callable[[int, bytes], None]) -> None:
+        done(200, json.dumps({"hash": revision}).encode())
 
     def downgrade_enabled(self, done: Callable[[int, bytes], None]) -> None:
         done(200, b"false")
