@@ -17,6 +17,7 @@ from etcdpy.server.alarms import CORRUPT, NOSPACE
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from etcdpy.rpc.gateway import Gateway
     from etcdpy.rpc.member_view import MemberView
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -25,10 +26,11 @@ _NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 
 
 class HttpEndpoints:
-    """Answers `/health` and `/version`."""
+    """Answers `/health` and `/version`, and lets the gateway answer below `/v3/`, if there is one."""
 
-    def __init__(self, member: MemberView) -> None:
+    def __init__(self, member: MemberView, gateway: Gateway | None = None) -> None:
         self._member = member
+        self._gateway = gateway
         self._routes: dict[str, Handler] = {"/health": self._health, "/version": self._version}
         self._sessions: dict[object, Http1Session] = {}
         self._server = web.Server(self._handle, handler_cancellation=True, access_log=None)
@@ -63,6 +65,8 @@ class HttpEndpoints:
             session.served += 1
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._gateway is not None and self._gateway.is_for(request.path):
+            return await self._gateway.answer(request)
         handler = self._routes.get(request.path)
         if handler is None:
             return _text(404, "404 page not found")

@@ -11,6 +11,7 @@ from etcdpy.http2 import Limits
 from etcdpy.rpc.call import WRITABLE_BYTES
 from etcdpy.rpc.connection import Connection
 from etcdpy.rpc.deadlines import Deadlines
+from etcdpy.rpc.gateway import Gateway
 from etcdpy.rpc.http1 import HttpEndpoints
 from etcdpy.rpc.port import Port, PortLimits
 from etcdpy.rpc.services import Health, make_router
@@ -53,13 +54,15 @@ class Listeners:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
-        self._http = HttpEndpoints(member)
         self._router = make_router(member, Health())
+        limits = limits or port_limits_of(config)
+        gateway = Gateway(self._router, limits.receive_bytes_max) if config.enable_grpc_gateway else None
+        self._http = HttpEndpoints(member, gateway)
         self.port = Port(
             self._router,
             self._deadlines,
             limits_of(config),
-            limits or port_limits_of(config),
+            limits,
             self._http,
             self._loop,
         )
@@ -67,6 +70,11 @@ class Listeners:
         self._paths: list[str] = []
         self._timers: list[asyncio.TimerHandle] = []
         self.urls: list[str] = []
+
+    @property
+    def http_sessions(self) -> int:
+        """Connections, and requests of HTTP/2 that are not gRPC, in the hands of aiohttp."""
+        return self._http.sessions
 
     async def bind(self) -> None:
         """Take the ports.

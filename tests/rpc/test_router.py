@@ -51,6 +51,8 @@ def test_every_rpc_of_etcd_is_there(router: Router) -> None:
         "etcdserverpb.Cluster": 5,
         "etcdserverpb.Maintenance": 8,
         "etcdserverpb.Auth": 17,
+        "v3lockpb.Lock": 2,
+        "v3electionpb.Election": 5,
         "grpc.health.v1.Health": 2,
     }
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from etcdpy.rpc.router import Router
 from etcdpy.rpc.services.auth import Auth
 from etcdpy.rpc.services.cluster import Cluster
+from etcdpy.rpc.services.election import Election
 from etcdpy.rpc.services.health import Health
+from etcdpy.rpc.services.inner import Inner
 from etcdpy.rpc.services.kv import KV
 from etcdpy.rpc.services.lease import Lease
+from etcdpy.rpc.services.lock import Lock
 from etcdpy.rpc.services.maintenance import Maintenance
 from etcdpy.rpc.services.watch import Watch
 
@@ -21,9 +24,11 @@ if TYPE_CHECKING:
 
 def make_router(member: MemberView, health: Health) -> Router:
     """The router of a client port with all services of this package."""
-    services = (KV(member), Watch(member), Lease(member), Cluster(member), Maintenance(member), Auth(member))
+    kv, watch, lease = KV(member), Watch(member), Lease(member)
+    inner = Inner(kv, lease, watch)
+    services = (kv, watch, lease, Cluster(member), Maintenance(member), Auth(member))
     methods = [method for service in services for method in service.methods()]
-    return Router(member, [*methods, *health.methods()])
+    return Router(member, [*methods, *health.methods(), *Lock(inner).methods(), *Election(inner).methods()])
 
 
 __all__ = ["Health", "make_router"]
