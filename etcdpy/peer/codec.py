@@ -227,6 +227,8 @@ def _check(message: Message) -> None:
 
 def _decode_entry(body: bytes) -> Entry:
     try:
-        return raft_codec.decode_entry(body)
+        entry = raft_codec.decode_entry(body)
     except MalformedMessage as error:
         raise MalformedStream(str(error)) from error
+    entry.encoded = body  # what the log writes: no need to encode it again
+    return entry
