@@ -27,13 +27,6 @@ class Transport(Protocol):
         """Take the messages; never blocks, may drop."""
 
 
-class NoPeers:
-    """The transport of a cluster of one."""
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Nobody is there; raft sends nothing to itself."""
-
-
 class Driver:
     """Drives one member. Everything here runs on the loop thread."""
 

@@ -242,19 +242,3 @@ class Front:
             done(None, NotSupported("snapshot"))
         else:
             self._snapshots.make(done)
-
-
-class NoForwarding:
-    """A cluster of one: while it has no leader, nobody else has one either."""
-
-    def renew_lease(self, lease_id: int, done: Done) -> None:
-        """Refuse."""
-        done(Result(error=NotLeader()))
-
-    def lease_time_to_live(self, request: pb.LeaseTimeToLiveRequest, done: Done) -> None:
-        """Refuse."""
-        done(Result(error=NotLeader()))
-
-    def promote(self, member_id: int, done: Done) -> None:
-        """Refuse."""
-        done(Result(error=NotLeader()))

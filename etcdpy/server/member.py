@@ -345,8 +345,8 @@ class Member:
             for entry in ready.committed_entries:
                 self._apply_entry(entry)
             if self.applied_index > self._covered_index:
-                # Until then the backend is ahead of what is counted again after a restart, and must stay so: an
-                # index that went back would have the same entries applied twice after the next crash.
+                # Until then the backend is ahead of what is counted again after a restart, and must stay so:
+                # an index that went back would have the same entries applied twice after the next crash.
                 self.state.backend.set_consistent(self.applied_index, self.applied_term)
         self._reads.release(self.applied_index)
 

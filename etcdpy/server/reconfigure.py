@@ -44,18 +44,6 @@ class Connections(Protocol):
         """Whether this member was connected and is so no more."""
 
 
-class Alone:
-    """Nobody is connected to a cluster of one."""
-
-    def active_since(self, member_id: int) -> float | None:
-        """Never."""
-        return None
-
-    def is_lost(self, member_id: int) -> bool:
-        """Nobody can be lost."""
-        return False
-
-
 class Reconfiguration:
     """Answers the Cluster service."""
 
@@ -196,4 +184,4 @@ class Reconfiguration:
         return count
 
 
-__all__ = ["Alone", "Connections", "MembershipError", "Reconfiguration"]
+__all__ = ["Connections", "MembershipError", "Reconfiguration"]
