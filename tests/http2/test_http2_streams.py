@@ -118,6 +118,13 @@ def test_5_1_1_a_new_stream_must_be_above_all_before() -> None:
     fails_with(client, ErrorCode.PROTOCOL_ERROR, request(3))
 
 
+def test_5_1_1_skipped_ids_are_known_after_many_that_were_used() -> None:
+    client = Client(answer=True)
+    client.send(*[request(2 * number + 1, end=True) for number in range(200)])
+    client.send(request(405, end=True))
+    fails_with(client, ErrorCode.PROTOCOL_ERROR, request(403))
+
+
 def test_5_1_1_the_first_use_closes_idle_streams_below() -> None:
     client = Client()
     client.send(request(5))
@@ -419,6 +426,15 @@ def test_trailers_wait_for_the_data_before_them() -> None:
     sent = client.send(window_update(1, 100))
     assert [(one.kind, one.flags & 1) for one in sent] == [(DATA, 0), (HEADERS, 1)]
     assert client.engine.open_streams == 0
+
+
+def test_a_whole_answer_cannot_follow_data_of_another() -> None:
+    client = Client()
+    client.send(settings((4, 0)), request(1, end=True))
+    client.engine.send_data(1, b"x" * 10)
+    client.engine.receive_data(settings((4, 1000)), 0.0)
+    with pytest.raises(AssertionError, match="headers after data on stream 1"):
+        client.engine.send_response(1, ANSWER, [b"y"], TRAILERS)
 
 
 def test_a_reset_drops_what_is_queued() -> None:
