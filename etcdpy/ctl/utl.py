@@ -16,7 +16,7 @@ from etcdpy.cluster.bootstrap import BootstrapError
 from etcdpy.cluster.membership import CorruptMembership
 from etcdpy.ctl.utl_command_line import Command, Flag, HelpWanted, Options, UsageFault, parse, usage_text
 from etcdpy.ctl.utl_database import is_lmdb, remove_lock
-from etcdpy.ctl.utl_directory import resolve_layout
+from etcdpy.ctl.utl_directory import locked, resolve_layout
 from etcdpy.ctl.utl_hash import hashkv
 from etcdpy.ctl.utl_output import EXIT_ERROR, Fault, human_bytes, note
 from etcdpy.ctl.utl_snapshot import restore, status
@@ -24,10 +24,11 @@ from etcdpy.ctl.utl_transfer import export_member, import_member
 from etcdpy.mvcc import CorruptStore
 from etcdpy.proto.version import ETCD_VERSION, __version__
 from etcdpy.raft.errors import RaftError
-from etcdpy.server.bootstrap import DataDirectoryError, lock_data_directory
+from etcdpy.server.bootstrap import DataDirectoryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = ["ROOT", "main"]
 
@@ -100,19 +101,9 @@ def defrag(arguments: Sequence[str], options: Options) -> None:
     path = where.backend
     if not is_lmdb(path):
         raise Fault(f"{path} is no database of etcdpy")
-    lock_data_directory(where)  # for as long as this process lives
     started = time.monotonic()
-    backend = Backend.open(path)
-    failures: list[BackendError] = []
-    try:
-        before = backend.size_bytes
-        backend.defragment(lambda error: failures.append(error) if error is not None else None)
-        if failures:
-            raise failures[0]
-        after = backend.size_bytes
-    finally:
-        backend.abandon()
-        remove_lock(path)
+    with locked(where):
+        before, after = _defragment(path)
     note(
         "finished defragmenting directory",
         path=path,
@@ -121,6 +112,21 @@ def defrag(arguments: Sequence[str], options: Options) -> None:
         current_db_size=human_bytes(after),
         took=round(time.monotonic() - started, 6),
     )
+
+
+def _defragment(path: Path) -> tuple[int, int]:
+    """The size in bytes before and after."""
+    backend = Backend.open(path)
+    failures: list[BackendError] = []
+    try:
+        before = backend.size_bytes
+        backend.defragment(lambda error: failures.append(error) if error is not None else None)
+        if failures:
+            raise failures[0]
+        return before, backend.size_bytes
+    finally:
+        backend.abandon()
+        remove_lock(path)
 
 
 WRITE_OUT = Flag(

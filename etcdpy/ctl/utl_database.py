@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etcdpy import bolt
-from etcdpy.backend import ETCD_BUCKETS, NAMES, Backend, Bucket
+from etcdpy.backend import ETCD_BUCKETS, NAMES, Backend, BackendError, Bucket
 from etcdpy.cluster.membership import Membership
 from etcdpy.ctl.utl_output import Fault
 from etcdpy.mvcc.compaction import SCHEDULED
@@ -86,6 +86,9 @@ def write_database(
             backend.put(Bucket.META, SCHEDULED, encode_revision(records.latest))
         backend.set_consistent(position.index, position.term)
         backend.flush_sync()
+    except BackendError as error:
+        # LMDB calls a disk that takes only a part of a write an input/output error.
+        raise Fault(f"cannot write {target} ({error}): is there room on the disk?") from error
     finally:
         backend.abandon()
     remove_lock(target)

@@ -23,7 +23,7 @@ from etcdpy.ctl.utl_output import Fault
 from etcdpy.proto.etcdserver_pb2 import Metadata
 from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
 from etcdpy.raft import codec as raft_codec
-from etcdpy.server.bootstrap import Layout
+from etcdpy.server.bootstrap import Layout, lock_data_directory
 from etcdpy.server.snapshots import sync_directory
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from etcdpy.raft.messages import HardState, Snapshot
     from etcdpy.server.member import Identity
 
-__all__ = ["create_log", "finish_log", "new_directory", "resolve_layout"]
+__all__ = ["create_log", "finish_log", "locked", "new_directory", "resolve_layout"]
 
 STAGING_NAME: Final = "etcdpyutl.tmp"
 MEMBER: Final = "member"
@@ -68,12 +68,27 @@ def new_directory(where: Layout) -> Iterator[Layout]:
         sync_directory(staging.snap_dir)
         sync_directory(staging_dir / MEMBER)
         (staging_dir / MEMBER).rename(where.data_dir / MEMBER)
+    except OSError as error:
+        _remove_directories(made)
+        if error.filename is None and error.strerror:
+            raise Fault(f"write {where.data_dir}: {error.strerror.lower()}") from error
+        raise
     except BaseException:
         _remove_directories(made)
         raise
     _sync_file(where.data_dir / MEMBER / "snap" / "db")
     shutil.rmtree(staging_dir)
     sync_directory(where.data_dir)
+
+
+@contextmanager
+def locked(where: Layout) -> Iterator[None]:
+    """Keep a member of etcdpy from starting on this directory."""
+    descriptor = lock_data_directory(where)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def create_log(where: Layout, identity: Identity) -> wal.Log:

@@ -27,7 +27,6 @@ from etcdpy.ctl.utl_output import (
     note,
     show,
 )
-from etcdpy.peer.joining import resolve
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.messages import ConfState, Entry, EntryType, HardState, Snapshot
 from etcdpy.server.bootstrap import BOOTSTRAP_TERM
@@ -111,9 +110,16 @@ def _read_options(file: Path, options: Options) -> Restore:
     urls_by_name = parse_initial_cluster(options.text("initial-cluster"))
     name = options.text("name")
     cluster = found_cluster(urls_by_name, options.text("initial-cluster-token"), name)
-    check_advertised(advertised, urls_by_name, name, resolve)
+    check_advertised(advertised, urls_by_name, name, _resolve)
     where = resolve_layout(options.text("data-dir"), options.text("wal-dir"))
     return Restore(file, where, cluster, options.is_set("skip-hash-check"), bump)
+
+
+def _resolve(url: str) -> str:
+    # Loads an HTTP client, which no other command needs: half a second.
+    from etcdpy.peer.joining import resolve
+
+    return resolve(url)
 
 
 def _restore(wanted: Restore, staging: Layout) -> None:

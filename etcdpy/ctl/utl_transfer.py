@@ -19,11 +19,10 @@ from etcdpy.cluster.membership import CLUSTER_VERSION_KEY, DOWNGRADE_KEY, Member
 from etcdpy.cluster.v2 import dump_store
 from etcdpy.cluster.version import BadVersion, Version
 from etcdpy.ctl.utl_database import Position, is_lmdb, open_bolt, remove_lock, rows, write_database
-from etcdpy.ctl.utl_directory import create_log, finish_log, new_directory, resolve_layout
+from etcdpy.ctl.utl_directory import create_log, finish_log, locked, new_directory, resolve_layout
 from etcdpy.ctl.utl_member import StoppedMember, held, read_member, replayed_membership
 from etcdpy.ctl.utl_output import Fault, note
 from etcdpy.raft.messages import ConfState, Snapshot
-from etcdpy.server.bootstrap import lock_data_directory
 from etcdpy.server.snapshots import CONSISTENT_INDEX, FIRST_WITH_STORAGE_VERSION, TERM, Received, database
 
 if TYPE_CHECKING:
@@ -65,8 +64,13 @@ def export_member(arguments: Sequence[str], options: Options) -> None:
     path = _database_of(source)
     if not is_lmdb(path):
         raise Fault(f"{path} is no database of etcdpy")
-    lock_data_directory(source)  # for as long as this process lives
-    member = read_member(source)
+    with locked(source):
+        member = read_member(source)
+        position = _export(source, path, target, member, newest)
+    note("exported member", **_described(member, position, target))
+
+
+def _export(source: Layout, path: Path, target: Layout, member: StoppedMember, newest: Version) -> Position:
     backend = _open_backend(source, path, member)
     try:
         position = _position(member, backend.consistent_index, backend.consistent_term)
@@ -77,7 +81,7 @@ def export_member(arguments: Sequence[str], options: Options) -> None:
     finally:
         backend.abandon()
         remove_lock(backend.path)
-    note("exported member", **_described(member, position, target))
+    return position
 
 
 def _read_options(verb: str, arguments: Sequence[str], options: Options) -> tuple[Layout, Layout]:

@@ -1,4 +1,4 @@
-"""Stores cross over between real etcd 3.5.1 and etcdpy, as snapshots and as data directories, in both directions."""
+"""Stores cross over between real etcd 3.5.1 and etcdpy, as snapshots and directories, in both directions."""
 
 from __future__ import annotations
 
