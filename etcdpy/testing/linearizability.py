@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STEPS_MAX: Final = 200_000
+STEPS_MAX: Final = 1_000_000
 
 
 class Kind(IntEnum):

@@ -92,8 +92,6 @@ class World:
         self.store_checker = store_checker
         self.trace = trace
         self.log = Logger.silent()
-        self.mends = True
-        """Whether known faults are worked around."""
         self.message_bytes_max = 1 << 20
         self.inflight_messages_max = 512
         self.lazy = 0.1
@@ -118,7 +116,6 @@ class CheckedMember(Member):
     def apply(self, ready: Ready) -> None:
         super().apply(ready)
         if ready.committed_entries:
-            self.process.mend_consistent_index()
             self.process.check_store()
 
 
@@ -147,6 +144,8 @@ class Machine:
         """Databases that came with snapshots, by index; on disk before the member hears of them."""
         self.process: Process | None = None
         self.paused_until = 0.0
+        self.give_up: Callable[[], None] = lambda: None
+        """Called when the member has ended itself."""
         self.doomed: Callable[[], None] | None = None
         """Crashes the machine while its next save is under way."""
         self.starts = 0
@@ -211,13 +210,14 @@ class Process:
         self.alive = True
         self.soon: list[Callable[[], None]] = []
         self._is_late = False
+        self._is_log_lost = False
         self._jobs: deque[tuple[Callable[[], None], Callable[[Exception | None], None]]] = deque()
         snapshot, log, recovered = machine.open_log()
         snapshot_index = 0 if snapshot is None else snapshot.metadata.index
         self._choose_database(snapshot_index)
         self._log = log
         self.backend = self._open_backend()
-        self.covered_index, self.covered_term = self.backend.consistent_index, self.backend.consistent_term
+        self.covered_index = self.backend.consistent_index
         state = build_state(machine.config, cast("Backend", self.backend))
         self.storage = Storage(
             log,
@@ -302,7 +302,7 @@ class Process:
         assert database.index == snapshot.index, (database.index, snapshot.index)
         machine.database = database.copy()
         self.backend = self._open_backend()
-        self.covered_index, self.covered_term = self.backend.consistent_index, self.backend.consistent_term
+        self.covered_index = self.backend.consistent_index
         return build_state(machine.config, cast("Backend", self.backend), self.member.state.hub)
 
     # The disk of the driver.
@@ -311,8 +311,10 @@ class Process:
         """Run a job after those before it, at once or later."""
         delay = self.machine.speed.delay(self.world.chance)
         if not delay and not self._jobs:
-            job()
-            return True
+            error = self._do(job)
+            if error is not None:
+                self.call_soon(lambda: done(error))
+            return error is None
         self._jobs.append((job, done))
         self.world.clock.later(delay, self._job_done)
         if self.machine.doomed is not None:
@@ -324,9 +326,18 @@ class Process:
         if self.alive:
             # Jobs are done in the order in which they came, whoever's time is up.
             job, done = self._jobs.popleft()
-            job()
-            done(None)
+            done(self._do(job))
             self.settle()
+
+    def _do(self, job: Callable[[], None]) -> Exception | None:
+        try:
+            job()
+        except (wal.WalError, OSError) as error:
+            if self.machine.disk.allowed is None and not self._is_log_lost:
+                raise
+            self._is_log_lost = True
+            return error
+        return None
 
     def close(self) -> None:
         """Nothing is buffered here."""
@@ -427,7 +438,10 @@ class Process:
     # The end.
 
     def _failed(self, error: Exception) -> None:
-        raise error
+        """A member ends itself when its disk is full; nothing else may end it."""
+        if not self._is_log_lost:
+            raise error
+        self.world.clock.later(0.0, lambda _: self.machine.give_up())
 
     def die(self) -> None:
         """Leave disk and database as a crash does."""
@@ -438,19 +452,12 @@ class Process:
                 break
             disk.syncs_left = chance.choice((0, 0, 0, 1, 2, 3, 4, 10))
             try:
-                job()
+                if self._do(job) is not None:
+                    break
             except PowerLost:
                 break
         if chance.random() < 0.5:
             self.backend.commit_frozen()
-
-    def mend_consistent_index(self) -> None:
-        """Work around a fault of `Member.apply`, which sets the consistent index back while entries that the
-        backend has already are only counted again. If such an index is flushed before a second crash, they
-        are applied twice.
-        """
-        if self.world.mends and self.member.applied_index < self.covered_index:
-            self.backend.set_consistent(self.covered_index, self.covered_term)
 
     def check_store(self) -> None:
         """Compare with what the others had at the same index."""

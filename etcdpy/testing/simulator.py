@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,8 @@ class Simulator:
             for cluster in clusters
         }
         self._list = list(self.machines.values())
+        for machine in self._list:
+            machine.give_up = partial(self._crash, machine, 1.0)
         self.network.deliver = self._deliver
         self.network.lost = self._lost
         self.network.snapshot_arrived = self._snapshot_arrived
@@ -317,6 +320,13 @@ class Simulator:
             process.member.transfer_leadership(target, lambda error: None)
             process.settle()
 
+    def _fault_full(self) -> None:
+        """The disk takes a little more and then nothing, until the member is started again."""
+        machine, chance = self._victim(), self.chance
+        if machine.process is not None:
+            machine.disk.allow(chance.randrange(4), short_write_bytes=chance.choice((0, 40, 600)))
+            self._note("full", machine.name)
+
     def _fault_disk(self) -> None:
         machine = self._victim()
         machine.speed = self._speed()
@@ -336,6 +346,7 @@ class Simulator:
         for machine in self._list:
             machine.paused_until = 0.0
             machine.doomed = None
+            machine.disk.allow(None)
             machine.speed = DiskSpeed(1.0, 0.0, 0.0)
             self._start(machine)
         deadline = self.clock.now + CALM_S
@@ -387,7 +398,7 @@ class Simulator:
 
 
 # What may happen, and how much more often than other things in the seeds that like it.
-_FAULTS = {"crash": 3, "blackout": 2, "partition": 8, "pause": 3, "transfer": 3, "disk": 2}
+_FAULTS = {"crash": 3, "blackout": 2, "partition": 8, "pause": 3, "transfer": 3, "disk": 2, "full": 2}
 _NAMES = list(_FAULTS)
 
 

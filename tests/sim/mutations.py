@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SEEDS_MAX = 200
-TURNS = 4000
+TURNS = 10_000
 
 
 def vote_twice() -> Any:

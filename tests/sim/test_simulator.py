@@ -95,7 +95,6 @@ def test_a_failing_seed_tells_how_to_see_it_again(capsys: pytest.CaptureFixture[
 def test_the_consistent_index_does_not_go_back_while_covered_entries_are_counted_again() -> None:
     """A flush would write the lower index beside newer data, and the next start would apply that twice."""
     simulator = Simulator(1, 3)
-    simulator.world.mends = False
     machine = next(iter(simulator.machines.values()))
     machine.database.index, machine.database.term = 6, 1
     process = machine.start()
