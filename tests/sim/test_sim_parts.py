@@ -130,7 +130,7 @@ STEPS = st.lists(
 )
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=25, deadline=None)
 @given(STEPS)
 def test_it_answers_like_the_real_one(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, ...]]
