@@ -83,11 +83,11 @@ def measure(reads: list[bytes], calls: int) -> float:
         echo = connect()
         receive = echo.engine.receive_data
         send = echo.engine.data_to_send
-        start = time.perf_counter()
+        start = time.process_time()
         for data in reads:
             receive(data, 1.0)
             send()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
         assert echo.calls == calls, (echo.calls, echo.engine.fault)
     return best / calls * 1e6
 
