@@ -42,16 +42,8 @@ class PeerTransport:
         self._heartbeats = asyncio.get_running_loop().create_task(self._heartbeat_forever())
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Send one batch; of several append answers to the same member only the last counts."""
-        if not messages:
-            return
-        last_answers: dict[int, Message] = {}
-        for message in messages:
-            if message.type is MessageType.APP_RESP:
-                last_answers[message.to] = message
-        for message in messages:
-            if message.type is MessageType.APP_RESP and last_answers[message.to] is not message:
-                continue
+        """Send one batch, without what the rest of it says as well."""
+        for message in worth_sending(messages) if len(messages) > 1 else messages:
             remote = self._remotes.get(message.to) or self._strangers.get(message.to)
             if remote is not None and not self._host.is_removed(message.to):
                 remote.send(message)
@@ -149,3 +141,36 @@ class PeerTransport:
         self._strangers.clear()
         await asyncio.gather(*(remote.stop() for remote in remotes))
         await self.session.close()
+
+
+def worth_sending(messages: Sequence[Message]) -> list[Message]:
+    """The messages without those that a later one of the same batch makes superfluous.
+
+    Of several append answers to a member only the last counts. An append without entries tells how far the
+    log is committed; if another one from the same place follows, that one tells it too.
+    """
+    answered: set[int] = set()
+    next_appends: dict[int, Message] = {}
+    kept = []
+    for message in reversed(messages):
+        if message.type is MessageType.APP_RESP:
+            if message.to in answered:
+                continue
+            answered.add(message.to)
+        elif message.type is MessageType.APP:
+            following = next_appends.get(message.to)
+            if not message.entries and following is not None and _continues(message, following):
+                continue
+            next_appends[message.to] = message
+        kept.append(message)
+    kept.reverse()
+    return kept
+
+
+def _continues(message: Message, following: Message) -> bool:
+    return (
+        following.index == message.index
+        and following.term == message.term
+        and following.log_term == message.log_term
+        and following.commit >= message.commit
+    )

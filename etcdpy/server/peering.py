@@ -123,7 +123,7 @@ class Peering:
 
         def confirmed(error: Exception | None) -> None:
             if error is not None:
-                done(500, f"failed linearized read: {error or type(error).__name__}".encode())
+                done(500, f"failed linearized read: {str(error) or type(error).__name__}".encode())
             else:
                 enabled = self.member.state.membership.downgrade is not None
                 done(200, b"true" if enabled else b"false")

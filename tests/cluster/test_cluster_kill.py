@@ -49,8 +49,7 @@ def check_pauses(pauses: list[float]) -> None:
     pauses = sorted(pauses)
     typical = pauses[len(pauses) // 2]
     assert typical <= BACK_WITHIN_S, pauses
-    # A call that was under way at the kill waits for its client's deadline first.
-    assert pauses[-1] <= BACK_WITHIN_S + 3 + MACHINE_S, pauses
+    assert pauses[-1] <= BACK_WITHIN_S + MACHINE_S, pauses
 
 
 def test_nothing_acknowledged_is_lost_when_members_are_killed(

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from etcdpy.peer.listener import PeerListener
-from etcdpy.peer.transport import PeerTransport
+from etcdpy.peer.transport import PeerTransport, worth_sending
 from etcdpy.raft.messages import ConfState, Entry, Message, MessageType, Snapshot
 from etcdpy.server.log import Logger
 
@@ -308,3 +308,30 @@ def test_probing_tells_the_time_and_a_plain_answer_needs_no_newline() -> None:
                 assert response.headers["X-Etcd-Cluster-ID"] == f"{CLUSTER:x}"
 
     run(scenario)
+
+
+def append(to: int, index: int, commit: int, *entries: Entry, term: int = 1) -> Message:
+    return Message(
+        MessageType.APP, to=to, from_=1, term=term, log_term=1, index=index, entries=entries, commit=commit
+    )
+
+
+def test_what_a_later_message_says_as_well_is_not_sent() -> None:
+    commit_only, with_entries = append(2, 5, 4), append(2, 5, 5, Entry(1, 6))
+    for_another = append(3, 5, 4)
+    old_answer, answer = (Message(MessageType.APP_RESP, to=4, index=index) for index in (1, 2))
+    beat = heartbeat(2, 1)
+    batch = [commit_only, old_answer, for_another, beat, with_entries, answer]
+    assert worth_sending(batch) == [for_another, beat, with_entries, answer]
+
+
+def test_an_append_is_kept_when_nothing_replaces_it() -> None:
+    first, second = append(2, 5, 5, Entry(1, 6)), append(2, 6, 5, Entry(1, 7))
+    for batch in (
+        [first, second],
+        [append(2, 5, 5), append(2, 6, 5, Entry(1, 7))],
+        [append(2, 5, 5), append(2, 5, 4, Entry(1, 6))],
+        [append(2, 5, 5), append(2, 5, 5, Entry(2, 6), term=2)],
+        [append(2, 5, 5, Entry(1, 6)), append(2, 6, 5)],
+    ):
+        assert worth_sending(batch) == batch

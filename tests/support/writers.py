@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CALL_SECONDS = 3.0
+# Short, so that what was on its way to a leader that died is soon tried again.
+CALL_SECONDS = 1.0
 GIVE_UP_SECONDS = 60.0
 # Answers after which a client tries again; anything else is a failed call. Real etcd also says that a proposal
 # was dropped, while leadership moves.
