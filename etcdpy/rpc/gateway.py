@@ -177,9 +177,8 @@ class Gateway:
                 await call.news()
         status = call.status
         if not response.prepared:
-            if call.is_request_refused:
+            if status.code is not Code.OK:
                 return _failure(status)
-            response.set_status(HTTP_STATUS[status.code])
             await response.prepare(request)
         if status.code is not Code.OK:
             await response.write(b'{"error":%b}\n' % _status_body(status))
@@ -207,7 +206,7 @@ class Gateway:
                     call.hear(data)
         except (MalformedJson, RpcError) as error:
             if not heard:
-                call.refuse_request(error if isinstance(error, RpcError) else _malformed(error))
+                call.abort(error if isinstance(error, RpcError) else _malformed(error))
                 return
         call.half_close()
 

@@ -29,7 +29,6 @@ class GatewayCall(Call):
         "_readable",
         "_status",
         "_timer",
-        "is_request_refused",
     )
 
     def __init__(self, path: str, metadata: Mapping[str, str], peer: str, deadline: float | None) -> None:
@@ -42,7 +41,6 @@ class GatewayCall(Call):
         self._readable.set()
         self._status: RpcError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.is_request_refused = False
 
     # The service's side.
 
@@ -123,11 +121,6 @@ class GatewayCall(Call):
         """The client has said everything."""
         if not self.closed and self.on_half_close is not None:
             self.on_half_close()
-
-    def refuse_request(self, error: RpcError) -> None:
-        """The first message cannot be read, so this was never a stream."""
-        self.is_request_refused = True
-        self.abort(error)
 
     async def news(self) -> None:
         """Wait for a message or the end."""

@@ -18,7 +18,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from binascii import b2a_base64
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ _RANGES = {
     FieldDescriptor.TYPE_UINT64: (0, (1 << 64) - 1),
 }
 _INTEGER = re.compile(r"-?[0-9]+")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # An object is the tuple of its pairs, so that a name given twice is seen; an array is a list.
 _Object = tuple[tuple[str, Any], ...]
 
@@ -301,11 +302,10 @@ def _integer(field: FieldDescriptor, value: Any) -> int:
 
 def _whole(field: FieldDescriptor, value: str) -> int:
     """A number written with a fraction or an exponent, as long as it is whole."""
-    try:
-        number = Decimal(value) if value.strip() == value else Decimal("NaN")
-    except InvalidOperation:
-        raise _invalid(field, value) from None
-    if not number.is_finite() or number.adjusted() > _DIGITS_MAX or number != int(number):
+    if _NUMBER.fullmatch(value) is None:
+        raise _invalid(field, value)
+    number = Decimal(value)
+    if number.adjusted() > _DIGITS_MAX or number != int(number):
         raise _invalid(field, value)
     return int(number)
 
