@@ -26,8 +26,8 @@ T = TypeVar("T")
 # Short, so that what was on its way to a leader that died is soon tried again.
 CALL_SECONDS = 1.0
 GIVE_UP_SECONDS = 60.0
-# Answers after which a client tries again; anything else is a failed call. Real etcd also says that a proposal
-# was dropped, while leadership moves.
+# Answers after which a client tries again; anything else is a failed call. Real etcd also says that a
+# proposal was dropped, while leadership moves.
 RETRIED = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
