@@ -53,7 +53,7 @@ def new_directory(where: Layout) -> Iterator[Layout]:
     """
     _check_absent(where)
     staging_dir = where.data_dir / STAGING_NAME
-    inside = where.data_dir in where.wal_dir.parents
+    inside = where.wal_dir == where.data_dir / MEMBER / "wal"
     made = _make_directories(staging_dir / MEMBER / "snap")
     wal_dir = staging_dir / MEMBER / "wal"
     if not inside:

@@ -20,6 +20,7 @@ from etcdpy.cluster.v2 import load_store
 from etcdpy.cluster.version import BadVersion
 from etcdpy.ctl.utl_output import Fault
 from etcdpy.proto.etcdserver_pb2 import Metadata
+from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.messages import EntryType, HardState
 from etcdpy.server.member import Identity, decode_entry
@@ -151,12 +152,12 @@ def _replay(membership: Membership, entry: WireEntry) -> None:
     if EntryType(entry.Type) is EntryType.CONF_CHANGE:
         membership.apply(raft_codec.decode_conf_change(entry.Data))
     elif EntryType(entry.Type) is EntryType.NORMAL and entry.Data:
-        kind, request = decode_entry(entry.Data) or ("", None)
-        if kind == "cluster_member_attr_set":
-            attributes = request.member_attributes  # type: ignore[union-attr]  # the kind tells the message
-            membership.publish_attributes(request.member_ID, attributes.name, attributes.client_urls)  # type: ignore[union-attr]
-        elif kind == "cluster_version_set":
-            membership.set_cluster_version(request.ver)  # type: ignore[union-attr]
+        _, request = decode_entry(entry.Data) or ("", None)
+        if isinstance(request, ClusterMemberAttrSetRequest):
+            attributes = request.member_attributes
+            membership.publish_attributes(request.member_ID, attributes.name, attributes.client_urls)
+        elif isinstance(request, ClusterVersionSetRequest):
+            membership.set_cluster_version(request.ver)
 
 
 class _Memory:

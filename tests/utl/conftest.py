@@ -64,10 +64,11 @@ class Utl:
 
     def ours_apart(self, *arguments: str | Path, before: Callable[[], None] | None = None) -> Run:
         """Run `etcdpyutl` in a process of its own, in which `before` is called first."""
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        return self._run(
-            [sys.executable, "-m", "etcdpy.ctl.utl"], arguments, clean_environment(PYTHONPATH=path), before
-        )
+        return self._run([sys.executable, "-m", "etcdpy.ctl.utl"], arguments, our_environment(), before)
+
+    def ours_script(self, script: str, *arguments: str | int | Path) -> Run:
+        """Run a few lines of Python that call `etcdpyutl`."""
+        return self._run([sys.executable, "-c", script], arguments, our_environment(), None)
 
     def theirs(self, *arguments: str | Path) -> Run:
         """Run real `etcdutl` 3.5.1."""
@@ -82,7 +83,7 @@ class Utl:
     def _run(
         self,
         program: list[str],
-        arguments: tuple[str | Path, ...],
+        arguments: tuple[str | int | Path, ...],
         environment: dict[str, str],
         before: Callable[[], None] | None,
     ) -> Run:
@@ -97,6 +98,11 @@ class Utl:
             check=False,
         )
         return Run(done.returncode, done.stdout, done.stderr)
+
+
+def our_environment() -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return clean_environment(PYTHONPATH=path)
 
 
 @pytest.fixture

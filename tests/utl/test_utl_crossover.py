@@ -9,9 +9,10 @@ import pytest
 
 from etcdpy.proto import rpc_pb2 as pb
 from tests.support.client import Client
+from tests.support.programs import durable_etcd_kind
 from tests.support.server import Server
 
-from .conftest import Content, Stopped, Utl, content
+from .conftest import Content, Stopped, Utl, content, fill_and_stop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +121,18 @@ def test_a_go_member_goes_on_as_one_of_etcdpy(
     written = check_serves(server, go_member.content)
     assert (written.member_id, written.cluster_id) == (go_member.member_id, go_member.cluster_id)
     assert listing(go_member.server.data_directory) == before
+
+
+def test_an_old_go_member_goes_on_as_one_of_etcdpy(candidate: Kind, utl: Utl, tmp_path: Path) -> None:
+    """Debian's 3.4, whose database knows no terms."""
+    kind = durable_etcd_kind()
+    if kind is None:
+        pytest.skip("no etcd of the system")
+    old = fill_and_stop(kind, tmp_path / "old")
+    server = moved(old, candidate, tmp_path)
+    utl.do("import", f"--from={old.server.data_directory}", f"--data-dir={server.data_directory}")
+    written = check_serves(server, old.content)
+    assert (written.member_id, written.cluster_id) == (old.member_id, old.cluster_id)
 
 
 def test_a_member_of_etcdpy_goes_on_as_one_of_go(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etcdpy import wal
+from etcdpy.backend import Backend, Bucket
 from etcdpy.bolt import Reader, write_file, write_snapshot
 from etcdpy.ctl.utl_directory import STAGING_NAME, new_directory, resolve_layout
+from etcdpy.ctl.utl_member import read_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cluster
 
+STEPS_MIN, STEPS_MAX = 10, 60
 NAMES = b"alarm auth authRoles authUsers cluster key lease members members_removed meta".split()
 
 
@@ -73,6 +76,62 @@ def test_what_a_killed_run_left_is_in_nobodys_way(go_member: Stopped, utl: Utl) 
     (new / STAGING_NAME / "member" / "snap" / "db").write_bytes(b"half")
     utl.do("snapshot", "restore", go_member.snapshot, f"--data-dir={new}")
     assert [path.name for path in new.iterdir()] == ["member"]
+
+
+# Forks a process for each step, because starting one anew takes half a second.
+DYING = """
+import os, sys
+from etcdpy.ctl.utl import main
+
+def die_at(step, target):
+    left = step
+    def count(event, arguments):
+        nonlocal left
+        if event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+            if any(str(argument).startswith(target) for argument in arguments[:2]):
+                left -= 1
+                if left == 0:
+                    os._exit(9)
+    sys.addaudithook(count)
+
+for step in range(1, int(sys.argv[1])):
+    target = f"{sys.argv[2]}/{step}"
+    child = os.fork()
+    if not child:
+        die_at(step, target)
+        os._exit(main(["snapshot", "restore", sys.argv[3], f"--data-dir={target}"]))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != 9:
+        sys.stdout.write(str(step))
+        sys.exit(code)
+"""
+
+
+def test_death_at_every_step(utl: Utl) -> None:
+    """The process is gone at its n-th change of the target directory, for every n."""
+    snapshot = broken({}, utl.directory / "snapshot")
+    done = utl.ours_script(DYING, STEPS_MAX, utl.directory, snapshot)
+    assert done.code == 0, done.errors
+    steps = int(done.output)
+    assert STEPS_MIN < steps < STEPS_MAX
+    for step in range(1, steps + 1):
+        target = utl.directory / str(step)
+        if not (target / "member").exists():
+            assert step < steps
+            utl.do("snapshot", "restore", snapshot, f"--data-dir={target}")
+        check_whole(target)
+    assert [path.name for path in target.iterdir()] == ["member"]
+
+
+def check_whole(target: Path) -> None:
+    member = read_member(resolve_layout(str(target), ""))
+    assert (member.snapshot_index, member.hard_state.commit) == (1, 1)
+    backend = Backend.open(target / "member" / "snap" / "db")
+    try:
+        assert (backend.consistent_index, backend.consistent_term) == (1, 1)
+        assert len(list(backend.items(Bucket.MEMBERS))) == 1
+    finally:
+        backend.abandon()
 
 
 def test_what_is_there_is_not_touched(go_member: Stopped, utl: Utl) -> None:
