@@ -125,11 +125,15 @@ class Store:
         return self._values.read(rows[0][1]) if rows else None
 
     def previous(self, event: Event) -> bytes | None:
-        """The KeyValue that a key had before an event, unless there was none or it is compacted."""
+        """The KeyValue that a key had at the revision before an event, unless there was none or it is compacted.
+
+        One transaction may put a key and then delete it; what it put was never there for anybody else.
+        """
         if event.create:
             return None
-        if event.previous is not None and event.mod_revision > self.compact_revision:
-            return self.backend.get(_KEY, event.previous)
+        before = event.previous
+        if before is not None and main_of(before) < event.mod_revision > self.compact_revision:
+            return self.backend.get(_KEY, before)
         return self.get_at(event.key, event.mod_revision - 1)
 
     def events_between(self, start_revision: int, end_revision: int) -> Iterator[tuple[int, list[PastEvent]]]:
