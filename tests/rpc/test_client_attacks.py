@@ -220,7 +220,7 @@ async def narrow(url: str) -> tuple[socket.socket, Any]:
     loop = asyncio.get_running_loop()
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)  # noqa: FBT003 - its only parameter
+    raw.setblocking(False)
     await loop.sock_connect(raw, (host, int(number)))
     return raw, loop
 
@@ -391,12 +391,15 @@ async def test_answers_that_nobody_reads_to_frames_that_cost_nothing(tmp_path: P
             pings = wire.frame(wire.PING, 0, 0, bytes(8)) * 10_000
             bound = listeners.port.http2_limits.control_bytes_max + WRITE_BUFFER_BYTES
             with pytest.raises((ConnectionError, TimeoutError)):
-                async with asyncio.timeout(1.0):
-                    for _ in range(20 * bound // len(pings)):
-                        await loop.sock_sendall(raw, pings)
+                await asyncio.wait_for(send_often(raw, pings, 20 * bound // len(pings)), 1.0)
         await seconds(listeners.port.limits.closing_seconds + 6, listeners)
         await until(lambda: not connections(listeners))
         assert await is_serving(listeners.urls[0])
+
+
+async def send_often(raw: socket.socket, data: bytes, count: int) -> None:
+    for _ in range(count):
+        await asyncio.get_running_loop().sock_sendall(raw, data)
 
 
 @on_both_loops
