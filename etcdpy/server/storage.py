@@ -6,16 +6,17 @@ so they touch nothing that the loop thread changes.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from etcdpy.proto.raft_pb2 import Snapshot
 from etcdpy.raft import codec as raft_codec
-from etcdpy.wal import SnapshotMark
+from etcdpy.wal import SnapshotMark, WalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from etcdpy.raft.messages import Ready
+    from etcdpy.raft.messages import HardState, Ready
     from etcdpy.wal import Log, SnapshotFiles
 
 
@@ -29,31 +30,40 @@ class Storage:
         self._files = files
         self._snapshots_max = snapshots_max
         self.snapshot_index = first_snapshot_index
+        self._unsaved: HardState | None = None
 
     def save_job(self, ready: Ready) -> Callable[[], None] | None:
-        """A job that makes entries and hard state durable; None when the batch has neither.
+        """A job that makes entries and hard state durable; None when nothing has to be.
 
-        A change of the commit index alone is written without a sync: it can be found again from the entries.
+        A change of the commit index alone waits for the next save: it can be found again from the entries,
+        and a write of its own would double the work of a single put.
         """
-        if not ready.entries and ready.hard_state is None and ready.snapshot is None:
+        state = ready.hard_state
+        if not ready.entries and not ready.must_sync and ready.snapshot is None:
+            self._unsaved = state or self._unsaved
             return None
+        state = state or self._unsaved
+        self._unsaved = None
         entries = [(entry.index, raft_codec.encode_entry(entry)) for entry in ready.entries]
-        state = None if ready.hard_state is None else raft_codec.encode_hard_state(ready.hard_state)
+        encoded = None if state is None else raft_codec.encode_hard_state(state)
         log, sync = self._log, ready.must_sync
         if ready.snapshot is not None:
             snapshot = Snapshot.FromString(raft_codec.encode_snapshot(ready.snapshot))
             # The hard state says that the snapshot is committed; until then the log's reader ignores it.
-            return self.snapshot_job(snapshot, lambda: log.append(entries, state, sync=True))
-        return lambda: log.append(entries, state, sync=sync)
+            return self._snapshot_job(snapshot, lambda: log.append(entries, encoded, sync=True))
+        return lambda: log.append(entries, encoded, sync=sync)
 
-    def snapshot_job(
-        self, snapshot: Snapshot, append: Callable[[], None] | None = None
-    ) -> Callable[[], None]:
+    def snapshot_job(self, snapshot: Snapshot) -> Callable[[], None]:
         """A job that writes a raft snapshot file, marks it in the log, and lets go of segments that it
         covers.
 
         The caller has made the backend durable up to the snapshot's index.
         """
+        state, self._unsaved = self._unsaved, None
+        encoded = None if state is None else raft_codec.encode_hard_state(state)
+        return self._snapshot_job(snapshot, lambda: self._log.append([], encoded, sync=True))
+
+    def _snapshot_job(self, snapshot: Snapshot, append: Callable[[], None]) -> Callable[[], None]:
         metadata = snapshot.metadata
         mark = SnapshotMark(metadata.index, metadata.term, metadata.conf_state.SerializeToString())
         self.snapshot_index = metadata.index
@@ -61,13 +71,15 @@ class Storage:
         def job() -> None:
             self._files.save(snapshot)
             self._log.append_snapshot_mark(mark)
-            if append is not None:
-                append()
+            append()
             self._log.release_to(mark.index)
             self._files.purge(self._snapshots_max)
 
         return job
 
     def close(self) -> None:
-        """Close the log; no job may follow."""
+        """Note how far the log was committed, then close it; no job may follow."""
+        if self._unsaved is not None:
+            with suppress(WalError):  # a log that has failed says so to everybody; it closes all the same
+                self._log.append([], raft_codec.encode_hard_state(self._unsaved), sync=False)
         self._log.close()
