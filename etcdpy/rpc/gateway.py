@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from multidict import CIMultiDictProxy
 
+    from etcdpy.rpc.port import Http1Session
     from etcdpy.rpc.router import Method, Router
 
 PREFIX = "/v3/"
@@ -40,6 +41,9 @@ PREFIX = "/v3/"
 OLD_PREFIX = "/v3beta/"
 # JSON needs a third more than the bytes it stands for, and some clients break their lines.
 JSON_PER_BYTE = 2
+# A client that closes its half may have gone, which over TCP looks the same. It gets what can be answered in
+# this time; a watch or a lock would wait for ever.
+HALF_CLOSED_SECONDS = 1.0
 
 HTTP_STATUS = {
     Code.OK: 200,
@@ -102,7 +106,7 @@ class Gateway:
         """Whether a path is in the gateway's part of the name space."""
         return path.startswith((PREFIX, OLD_PREFIX))
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest, session: Http1Session) -> web.StreamResponse:
         """Answer one request of such a path."""
         if request.method == "OPTIONS":
             return web.Response()
@@ -123,9 +127,11 @@ class Gateway:
                 self._check_size(data)
         except RpcError as error:
             return _failure(error)
-        deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout_s is None else loop.time() + timeout_s
         call = GatewayCall(route.method.path, metadata_of(request.headers), request.remote or "", deadline)
         call.arm()
+        session.on_half_close = lambda: loop.call_later(HALF_CLOSED_SECONDS, call.leave)
         try:
             if not call.closed:
                 self._router.start(route.method, call, data)
@@ -133,6 +139,7 @@ class Gateway:
                 return await self._answer_whole(route, call)
             return await self._answer_stream(request, route, call)
         finally:
+            session.on_half_close = None
             call.leave()
 
     async def _answer_whole(self, route: Route, call: GatewayCall) -> web.StreamResponse:

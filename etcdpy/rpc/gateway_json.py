@@ -357,21 +357,20 @@ class Splitter:
         """Whether nothing of a next value is there."""
         return not self._buffer
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The values that are complete with these bytes.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The values that are complete with these bytes. What is good before something bad comes first.
 
         Raises:
             MalformedJson: what comes is no object, or larger than anything that is taken.
         """
         self._buffer += data
-        values: list[bytes] = []
         while self._advance():
-            values.append(bytes(self._buffer[: self._position]))
+            value = bytes(self._buffer[: self._position])
             del self._buffer[: self._position]
             self._position = 0
+            yield value
         if len(self._buffer) > self._size_max:
             raise MalformedJson(f"value larger than max {self._size_max}")
-        return values
 
     def _advance(self) -> bool:
         """Go on to the end of the next value; False when it has not come."""

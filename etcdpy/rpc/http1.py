@@ -66,7 +66,7 @@ class HttpEndpoints:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._gateway is not None and self._gateway.is_for(request.path):
-            return await self._gateway.answer(request)
+            return await self._gateway.answer(request, self._sessions[request.protocol])
         handler = self._routes.get(request.path)
         if handler is None:
             return _text(404, "404 page not found")

@@ -41,6 +41,8 @@ class Http1Connection(asyncio.Protocol):
         """
         self._session.protocol.eof_received()
         self._half_closed = True
+        if self._session.on_half_close is not None:
+            self._session.on_half_close()
         return self._transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from etcdpy.http2 import Limits
     from etcdpy.rpc.deadlines import Deadlines
     from etcdpy.rpc.grpc import Routes
@@ -39,6 +41,8 @@ class Http1Session:
     """Requests that are being answered."""
     served: int = 0
     """Requests that were answered."""
+    on_half_close: Callable[[], object] | None = None
+    """To be called when the client will send no more, and so has perhaps gone."""
 
 
 class Http1Door(Protocol):

@@ -255,16 +255,20 @@ def test_a_body_is_cut_alike_however_it_comes(cuts: list[int]) -> None:
     for start, end in pairwise(places):
         found += splitter.feed(BODY[start:end])
     assert found == VALUES
-    splitter.feed(b"")
+    assert not list(splitter.feed(b""))
     assert splitter.is_between
 
 
 def test_a_body_that_is_no_objects() -> None:
     for body in (b"x", b"{} 7", b"[]", b"{}}"):
         with pytest.raises(MalformedJson, match="looking for beginning of value"):
-            Splitter(100).feed(body)
+            list(Splitter(100).feed(body))
+    values = Splitter(100).feed(b"{}x")
+    assert next(values) == b"{}"
+    with pytest.raises(MalformedJson):
+        next(values)
     splitter = Splitter(10)
-    assert splitter.feed(b'{"aaaa":') == []
+    assert list(splitter.feed(b'{"aaaa":')) == []
     assert not splitter.is_between
     with pytest.raises(MalformedJson, match="larger than max 10"):
-        splitter.feed(b'"bbbb')
+        list(splitter.feed(b'"bbbb'))
