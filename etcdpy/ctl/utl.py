@@ -10,6 +10,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from etcdpy import bolt, wal
 from etcdpy.backend import Backend, BackendError
 from etcdpy.cluster.bootstrap import BootstrapError
@@ -44,6 +46,7 @@ FAULTS = (
     BootstrapError,
     DataDirectoryError,
     RaftError,
+    DecodeError,
     ValueError,
 )
 

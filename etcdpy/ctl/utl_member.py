@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from etcdpy import wal
 from etcdpy.cluster.members import MalformedMember
 from etcdpy.cluster.membership import Membership, MembershipError
@@ -143,8 +145,8 @@ def replayed_membership(member: StoppedMember, index: int) -> ClusterState:
             break
         try:
             _replay(membership, entry)
-        except (MembershipError, MalformedMember, BadVersion):
-            continue  # refused when it was applied, too
+        except (MembershipError, MalformedMember, BadVersion, DecodeError):
+            continue  # refused or passed over when it was applied, too
     return membership.state()
 
 
