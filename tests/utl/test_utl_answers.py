@@ -74,7 +74,7 @@ def files(go_member: Stopped, tmp_path_factory: pytest.TempPathFactory) -> dict[
     directory = tmp_path_factory.mktemp("files")
     good = go_member.snapshot.read_bytes()
     damaged = bytearray(good)
-    damaged[-1_000] ^= 1
+    damaged[good.index(b"x" * 1_000)] ^= 1  # in a value, where only the digest can tell
     contents = {
         "good": good,
         "damaged": bytes(damaged),
