@@ -125,7 +125,7 @@ class Store:
         return self._values.read(rows[0][1]) if rows else None
 
     def previous(self, event: Event) -> bytes | None:
-        """The KeyValue that a key had at the revision before an event, unless there was none or it is compacted.
+        """The KeyValue of a key at the revision before an event, unless there was none or it is compacted.
 
         One transaction may put a key and then delete it; what it put was never there for anybody else.
         """

@@ -56,7 +56,8 @@ def test_nothing_acknowledged_is_lost_when_members_are_killed(
     candidate: Kind, tmp_path: Path, seed: int
 ) -> None:
     with MixedCluster(tmp_path, [candidate] * 3) as cluster:
-        check_pauses(kill_in_turn(cluster, 4, seed))
+        # How long it takes is measured by the slow run below; here other tests may share the machine.
+        assert len(kill_in_turn(cluster, 4, seed)) == 4
 
 
 @pytest.mark.slow
