@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from etcdpy.cluster.bootstrap import Cluster
+    from etcdpy.peer.tls import PeerTls
     from etcdpy.raft.messages import Snapshot
     from etcdpy.server.state import State
 
@@ -123,7 +124,9 @@ class Server:
         peers: its peer port.
     """
 
-    def __init__(self, config: Config, log: Logger, cluster: Cluster | None) -> None:
+    def __init__(
+        self, config: Config, log: Logger, cluster: Cluster | None, tls: PeerTls | None = None
+    ) -> None:
         self.config = config
         self.log = log
         self._loop = asyncio.get_running_loop()
@@ -151,7 +154,7 @@ class Server:
         self._maker = SnapshotMaker(self.member, where.snap_dir, ThreadWorker(self._loop))
         hashing = Hashing(self.member, self._loop.call_later)
         host = MemberHost(self.member, hashing, self._maker, self._received)
-        self.peers = PeerPort(host, self.member, log)
+        self.peers = PeerPort(host, self.member, log, tls)
         self._driver = Driver(self.member, self._disk, self.peers.transport, self._loop.call_soon)
         self.member.on_failure = self._fail
         self.member.install = self._install
@@ -301,8 +304,9 @@ async def start(config: Config, log: Logger | None = None) -> Server:
     log = log or Logger.from_config(config)
     lock = bootstrap.lock_data_directory(bootstrap.layout(config))
     try:
-        cluster = None if bootstrap.has_data(config) else await find_cluster(config, log)
-        server = Server(config, log, cluster)
+        tls = _peer_tls(config, log)
+        cluster = None if bootstrap.has_data(config) else await find_cluster(config, log, tls)
+        server = Server(config, log, cluster, tls)
     except BaseException:
         os.close(lock)
         raise
@@ -376,6 +380,17 @@ async def _run(config: Config, log: Logger) -> signal.Signals | Exception:
     await server.stop()
     log.info("closed etcd server")
     return signalled.result() if signalled.done() else server.failed.result()
+
+
+def _peer_tls(config: Config, log: Logger) -> PeerTls | None:
+    """The TLS between members that the flags ask for, none if they do not speak of it."""
+    wanted = (config.peer_cert_file, config.peer_auto_tls, config.peer_trusted_ca_file, config.discovery_srv)
+    if not any(wanted):
+        return None
+    # Only now, for `cryptography` takes its time and most test members speak plain HTTP.
+    from etcdpy.peer.tls import PeerTls
+
+    return PeerTls(config, log)
 
 
 def _unix_s() -> int:

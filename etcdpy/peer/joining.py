@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from etcdpy.cluster import Member
+    from etcdpy.peer.tls import PeerTls
     from etcdpy.server.config import Config
     from etcdpy.server.log import Logger
 
@@ -54,7 +55,7 @@ class Running:
     members: list[Member]
 
 
-async def find_cluster(config: Config, log: Logger) -> Cluster:
+async def find_cluster(config: Config, log: Logger, tls: PeerTls | None = None) -> Cluster:
     """The cluster of a member that has no data yet.
 
     Raises:
@@ -64,7 +65,8 @@ async def find_cluster(config: Config, log: Logger) -> Cluster:
     urls = {name: [str(url) for url in listed] for name, listed in check_founding(config).items()}
     check_local_name(urls, config.name)
     advertised = [str(url) for url in config.initial_advertise_peer_urls]
-    async with aiohttp.ClientSession() as session:
+    connector = aiohttp.TCPConnector(ssl=True if tls is None else tls.dialling)
+    async with aiohttp.ClientSession(connector=connector) as session:
         if config.is_joining:
             return await _join(config, session, urls, log)
         await asyncio.to_thread(check_advertised, advertised, urls, config.name, resolve)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from etcdpy.peer.host import PeerHost
+    from etcdpy.peer.tls import PeerTls
     from etcdpy.peer.transport import PeerTransport
     from etcdpy.raft.messages import Message
     from etcdpy.server.log import Logger
@@ -44,8 +45,11 @@ SNAPSHOT_CHUNK_BYTES = 256 * 1024
 class PeerListener:
     """Serves one member's peer port."""
 
-    def __init__(self, host: PeerHost, transport: PeerTransport, log: Logger) -> None:
+    def __init__(
+        self, host: PeerHost, transport: PeerTransport, log: Logger, tls: PeerTls | None = None
+    ) -> None:
         self._host = host
+        self._tls = tls
         self._transport = transport
         self._log = log
         self._routes: dict[str, tuple[str, Handler]] = {
@@ -64,6 +68,12 @@ class PeerListener:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if self._tls is not None and (
+            request.transport is None or not await self._tls.admits(request.transport)
+        ):
+            if request.transport is not None:
+                request.transport.abort()
+            return _text(403, "Forbidden")
         path = request.path
         if path.startswith("/raft/stream/"):
             route: tuple[str, Handler] | None = ("GET", self._stream)

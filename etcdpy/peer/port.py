@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from etcdpy.cluster import Member as ClusterMember
     from etcdpy.cluster import Url
     from etcdpy.peer.host import PeerHost
+    from etcdpy.peer.tls import PeerTls
     from etcdpy.server.log import Logger
     from etcdpy.server.member import Member
 
@@ -32,14 +33,15 @@ STREAMS_CLOSE_S = 0.1
 class PeerPort:
     """Everything that connects a member to others."""
 
-    def __init__(self, host: PeerHost, member: Member, log: Logger) -> None:
+    def __init__(self, host: PeerHost, member: Member, log: Logger, tls: PeerTls | None = None) -> None:
         self._member = member
         self._log = log
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         urls = [str(url) for url in member.config.initial_advertise_peer_urls]
-        self.transport = PeerTransport(host, urls, log)
+        self.transport = PeerTransport(host, urls, log, None if tls is None else tls.dialling)
         self.calls = PeerCalls(member, self.transport.session)
-        self._listener = PeerListener(host, self.transport, log)
+        self._listener = PeerListener(host, self.transport, log, tls)
         self._servers: list[asyncio.Server] = []
         member.on_membership_change = self.follow_membership
         member.connections = self.transport
@@ -51,13 +53,17 @@ class PeerPort:
             OSError: an address cannot be bound.
         """
         for url in urls:
+            context = None
+            if url.is_secure:
+                assert self._tls is not None, f"{url} without TLS files was let through"
+                context = self._tls.listening
             if url.is_unix:
                 server = await self._loop.create_unix_server(
-                    self._listener.server, url.address, start_serving=False
+                    self._listener.server, url.address, ssl=context, start_serving=False
                 )
             else:
                 server = await self._loop.create_server(
-                    self._listener.server, url.host, url.port, start_serving=False
+                    self._listener.server, url.host, url.port, ssl=context, start_serving=False
                 )
             self._servers.append(server)
 

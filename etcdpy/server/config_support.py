@@ -40,20 +40,8 @@ NOT_YET = frozenset(
 )
 
 # Refused when set to anything but the default, with the reason.
-SECURITY = "etcdpy does not secure connections between members yet and will not pretend to"
 DISCOVERY = "etcdpy cannot find its cluster by discovery yet; use --initial-cluster"
 REFUSED = {
-    "peer-auto-tls": SECURITY,
-    "peer-cert-allowed-cn": SECURITY,
-    "peer-cert-allowed-hostname": SECURITY,
-    "peer-cert-file": SECURITY,
-    "peer-client-cert-auth": SECURITY,
-    "peer-client-cert-file": SECURITY,
-    "peer-client-key-file": SECURITY,
-    "peer-crl-file": SECURITY,
-    "peer-key-file": SECURITY,
-    "peer-skip-client-san-verification": SECURITY,
-    "peer-trusted-ca-file": SECURITY,
     "auth-token": "etcdpy issues simple tokens only so far",
     "auth-token-ttl": "etcdpy does not limit the life of tokens by it yet",
     "bcrypt-cost": "etcdpy does not hash passwords by it yet",

@@ -48,6 +48,7 @@ class ClusterMember:
     host: str = "127.0.0.1"
     place: tuple[str, ...] = ()
     """What stands before its command, if it is to run in a network namespace."""
+    peer_scheme: str = "http"
 
     @property
     def endpoint(self) -> str:
@@ -57,7 +58,7 @@ class ClusterMember:
     @property
     def peer_url(self) -> str:
         """Where the other members reach it."""
-        return f"http://{self.host}:{self.peer_port}"
+        return f"{self.peer_scheme}://{self.host}:{self.peer_port}"
 
     @property
     def log_path(self) -> Path:

@@ -84,11 +84,6 @@ def test_log_goes_where_it_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert log_lines(path.read_text())[-1]["msg"] == "failed to verify flags"
 
 
-def test_tls_between_members_is_refused_until_there_is_some(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--peer-cert-file=c", "--peer-key-file=k"]) == 1
-    assert "--peer-cert-file is not supported" in str(log_lines(capfd.readouterr().err)[-1]["error"])
-
-
 # etcd binds its peer port before it finds some faults, and another test may hold the default one.
 ANY_PEER_PORT = "--listen-peer-urls=http://127.0.0.1:0"
 # Settings that 3.5.1 knows and refuses in the words of 3.6. The sentinel at the end stops what would start.

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from etcdpy.rpc.certificates import (
+from etcdpy.tls.certificates import (
     BadCertificate,
     common_name,
     has_name,

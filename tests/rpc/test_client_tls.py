@@ -13,10 +13,11 @@ import pytest
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.rpc.errors import Code, RpcError
 from etcdpy.rpc.port import PortLimits
-from etcdpy.rpc.tls import OPENSSL_NAMES, SUITES_OF_TLS13, BadTls, ServerTls
+from etcdpy.rpc.tls import ServerTls
 from etcdpy.rpc.tls_transport import REJECTIONS_LOGGED_PER_S
 from etcdpy.server.config import Config
 from etcdpy.server.config_rules import CIPHER_SUITES
+from etcdpy.tls.settings import OPENSSL_NAMES, SUITES_OF_TLS13, BadTls
 from tests.http2 import wire
 from tests.rpc.grpc_wire import packed
 from tests.rpc.listening import (
@@ -416,7 +417,7 @@ def server_name(url: str) -> str:
     """Common name of the certificate that the server shows."""
     _, _, number = url.rpartition(":")
     pem = ssl.get_server_certificate(("127.0.0.1", int(number)))
-    from etcdpy.rpc.certificates import common_name
+    from etcdpy.tls.certificates import common_name
 
     return common_name(ssl.PEM_cert_to_DER_cert(pem))
 

@@ -58,19 +58,23 @@ class Authority:
     def client(self, name: str = "client", hosts: Iterable[str] = ()) -> Identity:
         return self._issue(name, hosts, ExtendedKeyUsageOID.CLIENT_AUTH)
 
+    def member(self, name: str = "member", hosts: Iterable[str] = ("localhost", "127.0.0.1")) -> Identity:
+        """What a member shows to the others: it answers and calls with the same certificate."""
+        return self._issue(name, hosts, ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+
     def rsa_server(self, name: str = "rsa") -> Identity:
         key = rsa.generate_private_key(65537, 2048)
-        return self._issue(name, ("localhost", "127.0.0.1"), ExtendedKeyUsageOID.SERVER_AUTH, key)
+        return self._issue(name, ("localhost", "127.0.0.1"), ExtendedKeyUsageOID.SERVER_AUTH, key=key)
 
     def _issue(
-        self, name: str, hosts: Iterable[str], usage: x509.ObjectIdentifier, key: Key | None = None
+        self, name: str, hosts: Iterable[str], *usages: x509.ObjectIdentifier, key: Key | None = None
     ) -> Identity:
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = (
             _builder(subject, self._name, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
             )

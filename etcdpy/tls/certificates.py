@@ -133,18 +133,25 @@ def common_name(certificate: bytes) -> str:
     return str(names[0].value) if names else ""
 
 
-def has_name(certificate: bytes, wanted: str) -> bool:
-    """Whether a DER certificate is for `wanted`, a host name or an IP address."""
+def alternative_names(certificate: bytes) -> tuple[list[str], list[str]]:
+    """Host names and addresses in a DER certificate; the common name is none of them."""
     parsed = x509.load_der_x509_certificate(certificate)
     try:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
-        return False
+        return [], []
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return names.get_values_for_type(x509.DNSName), addresses
+
+
+def has_name(certificate: bytes, wanted: str) -> bool:
+    """Whether a DER certificate is for `wanted`, a host name or an IP address."""
+    hosts, addresses = alternative_names(certificate)
     try:
         address = ipaddress.ip_address(wanted.removeprefix("[").removesuffix("]"))
     except ValueError:
-        return any(_matches(pattern, wanted) for pattern in names.get_values_for_type(x509.DNSName))
-    return address in names.get_values_for_type(x509.IPAddress)
+        return any(_matches(pattern, wanted) for pattern in hosts)
+    return str(address) in addresses
 
 
 def _matches(pattern: str, host: str) -> bool:
