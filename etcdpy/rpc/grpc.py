@@ -50,6 +50,9 @@ _TOO_MUCH_BUFFERED: Final = RpcError(
     Code.RESOURCE_EXHAUSTED, "grpc: too many bytes of unfinished requests on one connection"
 )
 
+# The client's half-close: it may arrive while a call is paused, and is told once.
+_NOT_YET, _ARRIVED, _TOLD = range(3)
+
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _TIMEOUT_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
@@ -260,7 +263,7 @@ class EngineCall(Call):
         self._batch: list[bytes] | None = None
         self._batch_bytes = 0
         self._closed = False
-        self._half_closed = False
+        self._half_closed = _NOT_YET
         self._sent_headers = False
         self._started = False
 
@@ -338,11 +341,12 @@ class EngineCall(Call):
         """The client has said everything."""
         if self._half_closed or self._closed:
             return
-        self._half_closed = True
+        self._half_closed = _ARRIVED
         if not self.paused:
             self._end_request()
 
     def _end_request(self) -> None:
+        self._half_closed = _TOLD
         method = self.route.method
         assert method is not None, self.path
         if self.buffer:
@@ -381,7 +385,7 @@ class EngineCall(Call):
             return
         self._layer.engine.release(self.stream_id)
         self._layer.wrote()
-        if self._half_closed:
+        if self._half_closed == _ARRIVED:
             self._end_request()
 
     # The answer.

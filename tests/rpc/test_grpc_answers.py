@@ -452,6 +452,14 @@ def test_the_half_close_waits_for_the_messages_before_it(stream: Wire, service: 
     assert (service.heard, service.events) == ([b"one", b"two"], ["half-close"])
 
 
+def test_the_half_close_is_told_once(stream: Wire, service: Service) -> None:
+    stream.body(1, packed(b"one"), end=True)
+    for _ in range(2):
+        service.call.pause_reading()
+        service.call.resume_reading()
+    assert service.events == ["half-close"]
+
+
 def test_a_request_cut_short_is_found_out_after_the_pause(stream: Wire, service: Service) -> None:
     service.call.pause_reading()
     stream.body(1, packed(b"one") + packed(b"two")[:3], end=True)
@@ -566,6 +574,17 @@ def test_every_public_method_of_a_call_is_in_the_contract() -> None:
     from etcdpy.rpc.grpc import EngineCall
 
     own = {name for name, _ in inspect.getmembers(EngineCall) if not name.startswith("_")}
-    inner = {"buffer", "expire", "feed", "flush_batch", "half_close", "leave", "paused", "route", "stream_id", "take"}
+    inner = {
+        "buffer",
+        "expire",
+        "feed",
+        "flush_batch",
+        "half_close",
+        "leave",
+        "paused",
+        "route",
+        "stream_id",
+        "take",
+    }
     promised = {name for name, _ in inspect.getmembers(EngineCall.__base__) if not name.startswith("_")}
     assert own - promised == inner
