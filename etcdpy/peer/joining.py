@@ -29,6 +29,7 @@ from etcdpy.cluster.urls import Url
 from etcdpy.cluster.version import MIN_CLUSTER_VERSION, Version
 from etcdpy.peer.calls import ANSWER_BYTES_MAX, parse_version, versions_at
 from etcdpy.peer.compatibility import CLUSTER_ID, parse_id
+from etcdpy.peer.srv import DnsResolver, find_by_srv
 from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.server.config_rules import check_founding
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from etcdpy.cluster import Member
+    from etcdpy.peer.srv import SrvResolver
     from etcdpy.peer.tls import PeerTls
     from etcdpy.server.config import Config
     from etcdpy.server.log import Logger
@@ -55,14 +57,22 @@ class Running:
     members: list[Member]
 
 
-async def find_cluster(config: Config, log: Logger, tls: PeerTls | None = None) -> Cluster:
+async def find_cluster(
+    config: Config, log: Logger, tls: PeerTls | None = None, srv: SrvResolver | None = None
+) -> Cluster:
     """The cluster of a member that has no data yet.
 
     Raises:
         config_kinds.ConfigError: there is no initial cluster.
         BootstrapError: the settings do not fit, to each other or to the cluster.
     """
-    urls = {name: [str(url) for url in listed] for name, listed in check_founding(config).items()}
+    if config.discovery_srv:
+        found = await find_by_srv(config, log, srv or DnsResolver())
+        if tls is not None and not config.peer_trusted_ca_file:
+            tls.expect_name(config.discovery_srv)
+    else:
+        found = check_founding(config)
+    urls = {name: [str(url) for url in listed] for name, listed in found.items()}
     check_local_name(urls, config.name)
     advertised = [str(url) for url in config.initial_advertise_peer_urls]
     connector = aiohttp.TCPConnector(ssl=True if tls is None else tls.dialling)

@@ -40,7 +40,7 @@ NOT_YET = frozenset(
 )
 
 # Refused when set to anything but the default, with the reason.
-DISCOVERY = "etcdpy cannot find its cluster by discovery yet; use --initial-cluster"
+DISCOVERY = "etcdpy cannot find its cluster by discovery yet; use --initial-cluster or --discovery-srv"
 REFUSED = {
     "auth-token": "etcdpy issues simple tokens only so far",
     "auth-token-ttl": "etcdpy does not limit the life of tokens by it yet",
@@ -48,7 +48,6 @@ REFUSED = {
     "cors": "etcdpy does not check origins yet",
     "discovery": DISCOVERY,
     "discovery-endpoints": DISCOVERY,
-    "discovery-srv": DISCOVERY,
     "discovery-token": DISCOVERY,
     "host-whitelist": "etcdpy does not check host names yet",
 }
