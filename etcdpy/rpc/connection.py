@@ -16,6 +16,7 @@ from etcdpy.http2 import PREFACE, Engine
 from etcdpy.rpc.errors import to_rpc_error
 from etcdpy.rpc.grpc import GrpcLayer
 from etcdpy.rpc.http1_connection import Http1Connection
+from etcdpy.rpc.port import Speaks
 from etcdpy.server.errors import Stopped
 
 if TYPE_CHECKING:
@@ -40,11 +41,15 @@ class Connection(asyncio.Protocol):
         "_opened_at",
         "_port",
         "_reading",
+        "_speaks",
         "_transport",
     )
 
-    def __init__(self, port: Port, *, is_secure: bool = False, certificate_name: str = "") -> None:
+    def __init__(
+        self, port: Port, speaks: Speaks, *, is_secure: bool = False, certificate_name: str = ""
+    ) -> None:
         self._port = port
+        self._speaks = speaks
         self._loop = port.loop
         self._is_secure = is_secure
         self._certificate_name = certificate_name
@@ -83,7 +88,10 @@ class Connection(asyncio.Protocol):
 
     def _decide(self, data: bytes) -> None:
         first = self._first = self._first + data
-        if not PREFACE.startswith(first[: len(PREFACE)]):
+        if self._speaks is Speaks.HTTP or not PREFACE.startswith(first[: len(PREFACE)]):
+            if self._speaks is Speaks.GRPC:
+                self._transport.abort()
+                return
             successor = Http1Connection(self._port, self._transport)
             self._port.replace(self, successor)
             self._transport.set_protocol(successor)
@@ -97,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         layer = self._layer = GrpcLayer(port, _peer_name(self._transport), self._wrote)
         if self._is_secure:
-            layer.is_secure = True
+            layer.serves_plain = self._speaks is Speaks.ALL
             layer.certificate_name = self._certificate_name
             layer.transport = self._transport
         self._engine = layer.engine = Engine(layer, port.http2_limits, now=self._loop.time())

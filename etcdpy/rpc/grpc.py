@@ -88,8 +88,8 @@ class GrpcLayer:
         "calls",
         "certificate_name",
         "engine",
-        "is_secure",
         "receive_bytes_max",
+        "serves_plain",
         "transport",
         "wrote",
     )
@@ -109,8 +109,8 @@ class GrpcLayer:
         self.calls: dict[int, EngineCall] = {}
         self.batched: list[EngineCall] = []
         self._plain: dict[int, PlainRequest] = {}
-        # A TLS connection is told what the handshake has found out.
-        self.is_secure = False
+        # A TLS connection also serves HTTP, and is told what the handshake has found out.
+        self.serves_plain = False
         self.certificate_name = ""
         self.transport: Transport | None = None
 
@@ -128,7 +128,7 @@ class GrpcLayer:
         if not isinstance(route, Route):
             route = headers.memo = _route(headers, self._router, self._routes)
         if route.refusal is not None:
-            if route.is_plain and self.is_secure:
+            if route.is_plain and self.serves_plain:
                 self._open_plain(stream_id, headers, end_stream)
             else:
                 self.engine.send_headers(stream_id, route.refusal, end_stream=True)

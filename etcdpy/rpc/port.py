@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from etcdpy.rpc.deadlines import Deadlines
     from etcdpy.rpc.grpc import Routes
     from etcdpy.rpc.router import Router
+
+
+class Speaks(Enum):
+    """What a listener is for."""
+
+    ALL = auto()
+    GRPC = auto()  # HTTP has listeners of its own
+    HTTP = auto()
 
 
 class Guest(Protocol):

@@ -13,12 +13,12 @@ from etcdpy.rpc.connection import Connection
 from etcdpy.rpc.deadlines import Deadlines
 from etcdpy.rpc.gateway import Gateway
 from etcdpy.rpc.http1 import HttpEndpoints
-from etcdpy.rpc.port import Port, PortLimits
+from etcdpy.rpc.port import Port, PortLimits, Speaks
 from etcdpy.rpc.services import Health, make_router
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from etcdpy.cluster.urls import Url
     from etcdpy.rpc.member_view import MemberView
@@ -44,6 +44,7 @@ class Listeners:
 
     Attributes:
         urls: where clients connect, with the ports that were really bound.
+        http_urls: those of `--listen-client-http-urls`, for HTTP alone.
         port: the connections there are.
     """
 
@@ -70,6 +71,7 @@ class Listeners:
         self._paths: list[str] = []
         self._timers: list[asyncio.TimerHandle] = []
         self.urls: list[str] = []
+        self.http_urls: list[str] = []
 
     @property
     def http_sessions(self) -> int:
@@ -82,41 +84,49 @@ class Listeners:
         Raises:
             OSError: an address cannot be bound, or the files for TLS cannot be used.
         """
-        urls = self._config.listen_client_urls
-        secure = self._tls_factory() if any(url.is_secure for url in urls) else self._plain
+        config = self._config
+        speaks = Speaks.GRPC if config.listen_client_http_urls else Speaks.ALL
+        self.urls = await self._bind_all(config.listen_client_urls, speaks)
+        self.http_urls = await self._bind_all(config.listen_client_http_urls, Speaks.HTTP)
+
+    async def _bind_all(self, urls: Iterable[Url], speaks: Speaks) -> list[str]:
+        def plain() -> asyncio.Protocol:
+            return Connection(self.port, speaks)
+
+        secure = self._tls_factory(speaks) if any(url.is_secure for url in urls) else plain
+        bound = []
         for url in urls:
-            await self._bind(url, secure if url.is_secure else self._plain)
+            bound.append(await self._bind(url, secure if url.is_secure else plain))
             if not url.is_secure and (self._config.cert_file or self._config.client_cert_auth):
                 self._log.warn(
                     "scheme is http or unix while TLS files or --client-cert-auth are given; "
                     "they do not protect this URL",
                     client_url=str(url),
                 )
+        return bound
 
-    async def _bind(self, url: Url, factory: Factory) -> None:
+    async def _bind(self, url: Url, factory: Factory) -> str:
         if url.is_unix:
             _remove(url.address)  # a socket that a killed process left behind
             server = await self._loop.create_unix_server(
                 factory, url.address, start_serving=False, backlog=BACKLOG
             )
             self._paths.append(url.address)
-            self.urls.append(str(url))
-        else:
-            server = await self._loop.create_server(
-                factory, url.host, url.port, start_serving=False, backlog=BACKLOG
-            )
-            self.urls.append(f"{url.scheme}://{_host_port(url.host, server.sockets[0])}")
+            self._servers.append(server)
+            return str(url)
+        server = await self._loop.create_server(
+            factory, url.host, url.port, start_serving=False, backlog=BACKLOG
+        )
         self._servers.append(server)
+        return f"{url.scheme}://{_host_port(url.host, server.sockets[0])}"
 
-    def _plain(self) -> asyncio.Protocol:
-        return Connection(self.port)
-
-    def _tls_factory(self) -> Factory:
+    def _tls_factory(self, speaks: Speaks) -> Factory:
         # Only now, for `cryptography` takes its time and most test members speak plain HTTP.
         from etcdpy.rpc.tls import ServerTls
         from etcdpy.rpc.tls_transport import TlsDoor
 
-        return TlsDoor(self.port, ServerTls(self._config, self._log), self._log).transport
+        tls = ServerTls(self._config, self._log, speaks)
+        return TlsDoor(self.port, speaks, tls, self._log).transport
 
     async def start(self) -> None:
         """Take calls."""

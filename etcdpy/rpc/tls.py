@@ -14,6 +14,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etcdpy.rpc.port import Speaks
 from etcdpy.tls.certificates import (
     BadCertificate,
     common_name,
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
     from etcdpy.server.config import Config
     from etcdpy.server.log import Logger
 
-PROTOCOLS = ("h2", "http/1.1")
+PROTOCOLS = {
+    Speaks.ALL: ("h2", "http/1.1"),
+    Speaks.GRPC: ("h2",),
+    Speaks.HTTP: ("http/1.1",),
+}
 
 
 class ClientRejected(Exception):
@@ -48,8 +53,9 @@ class ServerTls:
     Raises `BadTls` when it is made from files that cannot be used.
     """
 
-    def __init__(self, config: Config, log: Logger) -> None:
+    def __init__(self, config: Config, log: Logger, speaks: Speaks = Speaks.ALL) -> None:
         self._config = config
+        self._protocols = PROTOCOLS[speaks]
         self._log = log
         self._files = _files(config)
         self._stamps = self._files.stamps()
@@ -82,7 +88,7 @@ class ServerTls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         limit_protocol(context, config)
         context.num_tickets = 0
-        context.set_alpn_protocols(list(PROTOCOLS))
+        context.set_alpn_protocols(list(self._protocols))
         assert files.cert is not None, "a TLS port has a certificate"
         context.load_cert_chain(files.cert, files.key)
         if self.asks_for_certificates:
@@ -114,7 +120,8 @@ def _files(config: Config) -> TlsFiles:
     if not cert:
         # Flags that name files win over --auto-tls, as in etcd.
         directory = config.data_dir / "fixtures" / "client"
-        hosts = [url.host for url in config.listen_client_urls if not url.is_unix]
+        urls = (*config.listen_client_urls, *config.listen_client_http_urls)
+        hosts = [url.host for url in urls if not url.is_unix]
         try:
             cert, key = map(str, make_self_signed(directory, hosts, config.self_signed_cert_validity))
         except (OSError, BadCertificate) as error:

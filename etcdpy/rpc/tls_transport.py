@@ -18,7 +18,7 @@ from etcdpy.rpc.tls import ClientRejected
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from etcdpy.rpc.port import Port
+    from etcdpy.rpc.port import Port, Speaks
     from etcdpy.rpc.tls import ServerTls
     from etcdpy.server.log import Logger
 
@@ -30,8 +30,9 @@ RECORD_BYTES = 16 * 1024
 class TlsDoor:
     """Where clients of the secure listeners come in."""
 
-    def __init__(self, port: Port, tls: ServerTls, log: Logger) -> None:
+    def __init__(self, port: Port, speaks: Speaks, tls: ServerTls, log: Logger) -> None:
         self.port = port
+        self.speaks = speaks
         self.tls = tls
         self._log = log
         self._second = 0
@@ -115,7 +116,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except ClientRejected as error:
             self._reject(str(error))
             return
-        connection = Connection(self._door.port, is_secure=True, certificate_name=name)
+        door = self._door
+        connection = Connection(door.port, door.speaks, is_secure=True, certificate_name=name)
         self._door.port.replace(self, connection)
         self._protocol = connection
         connection.take_over(self)

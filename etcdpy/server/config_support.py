@@ -26,7 +26,6 @@ NOT_YET = frozenset(
         "downgrade-check-time",
         "enable-distributed-tracing",
         "enable-pprof",
-        "listen-client-http-urls",
         "listen-metrics-urls",
         "memory-mlock",
         "metrics",
@@ -53,7 +52,15 @@ REFUSED = {
 }
 
 # Gates whose feature exists, or that change nothing a user could see.
-GATES_SUPPORTED = frozenset({"CompactHashCheck", "TxnModeWriteWithSharedBuffer"})
+GATES_SUPPORTED = frozenset(
+    {
+        "CompactHashCheck",
+        "InitialCorruptCheck",
+        "LeaseCheckpoint",
+        "LeaseCheckpointPersist",
+        "TxnModeWriteWithSharedBuffer",
+    }
+)
 
 assert FLAGS.keys() >= NOT_YET, NOT_YET - FLAGS.keys()
 assert REFUSED.keys() <= FLAGS.keys(), REFUSED.keys() - FLAGS.keys()

@@ -17,7 +17,7 @@ from etcdpy.http2 import Limits
 from etcdpy.rpc.call import WRITABLE_BYTES
 from etcdpy.rpc.connection import Connection
 from etcdpy.rpc.deadlines import Deadlines
-from etcdpy.rpc.port import Port, PortLimits
+from etcdpy.rpc.port import Port, PortLimits, Speaks
 from etcdpy.rpc.services import Health, make_router
 from tests.rpc.grpc_wire import NoHttp1
 from tests.support.grpcio_adapter import make_server
@@ -125,7 +125,7 @@ def make_port(router: Router, http2_limits: Limits | None = None, **limits: Any)
 
 @asynccontextmanager
 async def listening(port: Port) -> AsyncIterator[int]:
-    server = await port.loop.create_server(lambda: Connection(port), "127.0.0.1", 0)
+    server = await port.loop.create_server(lambda: Connection(port, Speaks.ALL), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from etcdpy.cluster.urls import Url
 from etcdpy.http2 import PREFACE, ErrorCode
 from etcdpy.rpc.port import PortLimits
 from tests.http2 import wire
@@ -245,3 +246,21 @@ def test_port_limits_have_sane_relations() -> None:
     limits = PortLimits(connections_max=1, receive_bytes_max=1)
     assert limits.http1_request_seconds < limits.http1_idle_seconds
     assert limits.closing_seconds < limits.handshake_seconds
+
+
+@on_both_loops
+async def test_listeners_for_http_alone_leave_grpc_alone_to_the_others(tmp_path: Path) -> None:
+    http_urls = (Url("http://127.0.0.1:0"),)
+    async with client_port(tmp_path, listen_client_http_urls=http_urls) as listeners:
+        (url,), (http_url,) = listeners.urls, listeners.http_urls
+        grpc = await GrpcPeer.connect(url)
+        grpc.greet()
+        assert (await grpc.call()).status == (0, "")
+        http = await Peer.connect(http_url)
+        assert (await http.http())[0] == 200
+        http = await Peer.connect(url)
+        http.say(GET_VERSION)
+        assert await http.rest() == b""
+        grpc = await GrpcPeer.connect(http_url)
+        grpc.greet()
+        assert (await grpc.reader.readline()).startswith(b"HTTP/1.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from etcdpy.cluster.urls import Url
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.rpc.errors import Code, RpcError
 from etcdpy.rpc.port import PortLimits
@@ -582,3 +583,23 @@ async def test_a_client_that_vanishes_without_a_word(
         peer.abort()
         while listeners.port.open:
             await asyncio.sleep(0.001)
+
+
+@on_both_loops
+async def test_secure_listeners_for_http_alone(
+    tmp_path: Path, authority: Authority, server: Identity
+) -> None:
+    http_urls = (Url(URL),)
+    async with client_port(tmp_path, URL, listen_client_http_urls=http_urls, **files(server)) as listeners:
+        (url,), (http_url,) = listeners.urls, listeners.http_urls
+        both = authority.trust(alpn=["h2", "http/1.1"])
+        assert await grpc_status(url, both) == 0
+        peer = await Peer.connect(http_url, both)
+        assert peer.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+        assert (await peer.http())[0] == 200
+        peer = await GrpcPeer.connect(url, both)
+        peer.greet()
+        pairs = [(":method", "GET"), (":scheme", "https"), (":path", "/health"), (":authority", "x")]
+        block = wire.encode_static(pairs)
+        peer.say(wire.frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, block))
+        assert (await peer.answer(1)).trailers[":status"] == "415"
