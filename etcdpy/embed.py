@@ -33,7 +33,7 @@ from etcdpy.rpc import serving
 from etcdpy.server import bootstrap
 from etcdpy.server.config import Config
 from etcdpy.server.config_kinds import ConfigError
-from etcdpy.server.corruption import CorruptionMonitor
+from etcdpy.server.corruption import CorruptionMonitor, DataInconsistent, check_before_start
 from etcdpy.server.disk import WalThread
 from etcdpy.server.driver import Driver
 from etcdpy.server.duties import Duties
@@ -69,6 +69,7 @@ StartError = (
     WalError,
     BackendError,
     CorruptMembership,
+    DataInconsistent,
     OSError,
 )
 
@@ -131,6 +132,7 @@ class Server:
         self.log = log
         self._loop = asyncio.get_running_loop()
         self._others = () if cluster is None else cluster.others
+        self._has_history = cluster is None
         self.failed: asyncio.Future[Exception] = self._loop.create_future()
         self._backend_mail = Mailbox(self._loop)
         parts = bootstrap.bootstrap(
@@ -152,7 +154,7 @@ class Server:
         where = bootstrap.layout(config)
         self._received = Received(where.snap_dir)
         self._maker = SnapshotMaker(self.member, where.snap_dir, ThreadWorker(self._loop))
-        hashing = Hashing(self.member, self._loop.call_later)
+        self._hashing = hashing = Hashing(self.member, self._loop.call_later)
         host = MemberHost(self.member, hashing, self._maker, self._received)
         self.peers = PeerPort(host, self.member, log, tls)
         self._driver = Driver(self.member, self._disk, self.peers.transport, self._loop.call_soon)
@@ -185,6 +187,8 @@ class Server:
         await self.peers.bind(self.config.listen_peer_urls)
         if any(url.port == 0 for url in self.config.advertise_client_urls):
             self.config.advertise_client_urls = parse_urls(self._listeners.urls)
+        if self._has_history and self.config.features["InitialCorruptCheck"]:
+            await self._check_data()
         await self.peers.start(self._others)
         if self.member.state.membership.is_removed(self.member.member_id):
             self._fail(PermanentlyRemoved())
@@ -198,6 +202,15 @@ class Server:
         self.log.info("ready to serve client requests")
         for url in self._listeners.urls:
             self.log.info("serving client traffic insecurely; this is strongly discouraged!", address=url)
+
+    async def _check_data(self) -> None:
+        checked: asyncio.Future[Exception | None] = self._loop.create_future()
+        self.log.info("starting initial corruption check")
+        check_before_start(self.member, self.peers.calls, self._hashing, checked.set_result)
+        error = await checked
+        if error is not None:
+            raise error
+        self.log.info("initial corruption checking passed; no corruption")
 
     def _hasten_election(self) -> None:
         """A member that has just started need not wait a whole election timeout for a leader to show up."""

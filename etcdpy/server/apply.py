@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from etcdpy.cluster.version import Version
 from etcdpy.lease import LeaseError
 from etcdpy.mvcc import MvccError
 from etcdpy.proto import rpc_pb2 as pb
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 # Requests that a CORRUPT alarm stops: everything that writes.
 _STOPPED_BY_CORRUPT = frozenset({"put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke"})
 _STOPPED_BY_NOSPACE = frozenset({"put", "txn", "lease_grant"})
+# Clusters of this version write checkpoints of leases into their records whatever the gates say.
+_CHECKPOINTS_KEPT_SINCE = Version(3, 6)
 
 
 class Applier:
@@ -46,6 +49,8 @@ class Applier:
         alarms: Alarms,
         membership: Membership,
         quota: Quota,
+        *,
+        keeps_checkpoints: bool = False,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -53,6 +58,7 @@ class Applier:
         self._alarms = alarms
         self._membership = membership
         self._quota = quota
+        self._keeps_checkpoints = keeps_checkpoints
         self._handlers: dict[str, Callable[[Any], Message]] = {
             "put": self._put,
             "delete_range": self._delete_range,
@@ -117,8 +123,10 @@ class Applier:
         return pb.LeaseRevokeResponse()
 
     def _lease_checkpoint(self, request: pb.LeaseCheckpointRequest) -> Message:
+        version = self._membership.cluster_version
+        persist = self._keeps_checkpoints or (version is not None and version >= _CHECKPOINTS_KEPT_SINCE)
         for checkpoint in request.checkpoints:
-            self._lessor.checkpoint(checkpoint.ID, checkpoint.remaining_TTL)
+            self._lessor.checkpoint(checkpoint.ID, checkpoint.remaining_TTL, persist=persist)
         return pb.LeaseCheckpointResponse()
 
     def _alarm(self, request: pb.AlarmRequest) -> Message:

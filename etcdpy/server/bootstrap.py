@@ -210,7 +210,15 @@ def build_state(config: Config, backend: Backend, hub: WatchHub | None = None) -
     alarms = Alarms(backend)
     membership = Membership(backend, learners_max=config.max_learners)
     quota = Quota(config.quota_backend_bytes, lambda: backend.size_bytes)
-    applier = Applier(store, hub, lessor, alarms, membership, quota)
+    applier = Applier(
+        store,
+        hub,
+        lessor,
+        alarms,
+        membership,
+        quota,
+        keeps_checkpoints=config.features["LeaseCheckpointPersist"],
+    )
     return State(backend, store, hub, lessor, alarms, membership, quota, applier)
 
 

@@ -3,7 +3,8 @@
 Two ways, as in etcd. `--corrupt-check-time` hashes everything from time to time: the leader's hash at a
 revision against the others' at the same. The gate CompactHashCheck compares hashes that compactions have left
 behind, which costs nothing: all members compact at the same revisions, so those hashes are ready to be asked
-for. Members that cannot be asked, or have compacted elsewhere, prove nothing.
+for. Members that cannot be asked, or have compacted elsewhere, prove nothing. The gate InitialCorruptCheck
+compares before a member that has data takes part: one that differs does not start.
 """
 
 from __future__ import annotations
@@ -38,6 +39,38 @@ class PeerHashes(Protocol):
 
     def ask_hashes(self, revision: int, done: Callable[[Mapping[int, PeerHash | None]], None]) -> None:
         """HashKV of each other member at a revision, None for those that did not say."""
+
+
+class DataInconsistent(Exception):
+    """A member's data is not what its peers have at the same revision; the text is etcd's."""
+
+
+def check_before_start(
+    member: Member, peers: PeerHashes, hashing: Hashing, done: Callable[[Exception | None], None]
+) -> None:
+    """Compare our hash with what the others have at our revision; `done` with what is wrong, or None."""
+
+    def hashed(ours: HashKV | None, error: Exception | None) -> None:
+        if ours is None:
+            done(error)
+        else:
+            peers.ask_hashes(ours.revision, lambda hashes: compare(ours, hashes))
+
+    def compare(ours: HashKV, hashes: Mapping[int, PeerHash | None]) -> None:
+        differing = []
+        for member_id, theirs in sorted(hashes.items()):
+            peer = {"remote-peer-id": f"{member_id:x}", "revision": ours.revision}
+            if theirs is None:
+                member.log.warn("failed to get hash values from remote peer", **peer)
+            elif theirs.hash != ours.hash and theirs.compact_revision != ours.compact_revision:
+                member.log.warn("found different compact revision values from remote peer", **peer)
+            elif theirs.hash != ours.hash:
+                member.log.warn("found different hash values from remote peer", **peer)
+                differing.append(member_id)
+        reason = f"{member.member_id:x} found data inconsistency with peers"
+        done(DataInconsistent(reason) if differing else None)
+
+    hashing.hash_kv(0, hashed)
 
 
 class CorruptionMonitor:

@@ -56,6 +56,7 @@ class Duties:
         self._timer = timer
         self._lease_scan_at = 0.0
         self._revoking: set[int] = set()
+        self._checkpoints_leases = member.config.features["LeaseCheckpoint"]
         self._publishing = False
         self._versions = VersionMonitor(member, peers or NobodyElse())
         self._snapshotting = False
@@ -152,10 +153,19 @@ class Duties:
         if now < self._lease_scan_at:
             return
         self._lease_scan_at = now + LEASE_SCAN_S
+        if self._checkpoints_leases:
+            self._checkpoint_leases(now)
         free = REVOKES_MAX - len(self._revoking)
         if free > 0:
             for lease_id in self._member.state.lessor.expired(now, free):
                 self._revoke(lease_id)
+
+    def _checkpoint_leases(self, now: float) -> None:
+        """Tell the others how long leases have left, so that a new leader does not start them anew."""
+        due = self._member.state.lessor.checkpoints_due(now)
+        if due:
+            checkpoints = [pb.LeaseCheckpoint(ID=lease_id, remaining_TTL=left) for lease_id, left in due]
+            self._member.propose_own("lease_checkpoint", pb.LeaseCheckpointRequest(checkpoints=checkpoints))
 
     def _revoke(self, lease_id: int) -> None:
         self._revoking.add(lease_id)

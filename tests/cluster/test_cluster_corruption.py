@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
+from etcdpy import embed
 from etcdpy.backend import Bucket
 from etcdpy.proto import rpc_pb2 as pb
-from tests.support.inprocess import cluster, leader_of, put, run, until
+from etcdpy.server.corruption import DataInconsistent
+from etcdpy.server.log import Logger
+from tests.support.inprocess import cluster, configurations, leader_of, put, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from etcdpy import embed
 
 
 def damage(server: embed.Server) -> None:
@@ -59,6 +61,31 @@ def test_hashes_of_compactions_tell_who_is_in_the_minority(tmp_path: Path, leads
             revision = leader.member.state.store.revision
             leader.member.propose_own("compaction", pb.CompactionRequest(revision=revision))
             await until(lambda: alarmed(servers) == [wrong.member.member_id])
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_member_that_differs_does_not_start(tmp_path: Path, damaged: bool) -> None:
+    async def scenario() -> None:
+        configs = configurations(tmp_path, 3, feature_gates="InitialCorruptCheck=true")
+        servers = list(await asyncio.gather(*(embed.start(config, Logger.silent()) for config in configs)))
+        try:
+            await until(lambda: leader_of(servers) is not None)
+            await put(servers[0], b"a", b"1")
+            await until(lambda: len({server.member.state.store.revision for server in servers}) == 1)
+            if damaged:
+                damage(servers[0])
+            identity = servers[0].member.member_id
+            await servers.pop(0).stop()
+            if damaged:
+                with pytest.raises(DataInconsistent, match=f"{identity:x} found data inconsistency"):
+                    await embed.start(configs[0], Logger.silent())
+            else:
+                servers.append(await embed.start(configs[0], Logger.silent()))
+        finally:
+            for server in servers:
+                await server.stop()
 
     run(scenario())
 
