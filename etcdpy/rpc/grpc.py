@@ -209,6 +209,10 @@ class GrpcLayer:
 
     # What calls ask.
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the loop's next turn."""
+        self._port.loop.call_soon(callback)
+
     def forget_plain(self, stream_id: int, session: Http1Session) -> None:
         """A request that was no call has ended."""
         self._plain.pop(stream_id, None)

@@ -102,7 +102,7 @@ class PlainRequest(asyncio.Transport):
             engine.reset_stream(self._stream_id, ErrorCode.INTERNAL_ERROR)
         self._layer.wrote()
         self._closing = True
-        asyncio.get_running_loop().call_soon(self.leave)
+        self._layer.call_soon(self.leave)
 
     def abort(self) -> None:
         """The same without patience."""

@@ -34,6 +34,9 @@ class FakeClock:
         heapq.heappush(self._timers, (self.now + delay, next(self._order), timer, callback))
         return timer
 
+    def call_soon(self, callback: Callable[[], object]) -> FakeTimer:
+        return self.call_later(0.0, callback)
+
     @property
     def timers(self) -> int:
         """Timers that are still to fire."""

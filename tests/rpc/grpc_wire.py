@@ -12,7 +12,7 @@ from etcdpy.http2.hpack import Decoder, encode_static
 from etcdpy.rpc.call import WRITABLE_BYTES
 from etcdpy.rpc.deadlines import Deadlines
 from etcdpy.rpc.grpc import GrpcLayer
-from etcdpy.rpc.port import Http1Session, Port, PortLimits
+from etcdpy.rpc.port import Http1Door, Http1Session, Port, PortLimits
 from etcdpy.rpc.router import Kind, Method, Router
 from tests.http2 import wire
 from tests.rpc.clocks import FakeClock
@@ -104,6 +104,7 @@ class Wire:
         stream_window: int = 2**31 - 1,
         frame_bytes_max: int = 16_384,
         buffered_bytes_max: int = 64 * 1024 * 1024,
+        http1: Http1Door | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.deadlines = Deadlines(self.clock)
@@ -113,7 +114,7 @@ class Wire:
         port_limits = PortLimits(
             connections_max=1, receive_bytes_max=RECEIVE_BYTES_MAX, buffered_bytes_max=buffered_bytes_max
         )
-        self.port = Port(router, self.deadlines, limits, port_limits, NoHttp1(), loop)
+        self.port = Port(router, self.deadlines, limits, port_limits, http1 or NoHttp1(), loop)
         self.layer = GrpcLayer(self.port, "client:1", self._wrote)
         self.engine = self.layer.engine = Engine(self.layer, limits, now=self.clock.time())
         self.answers: dict[int, Answer] = {}
