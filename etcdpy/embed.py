@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from etcdpy.cluster.bootstrap import Cluster
+    from etcdpy.peer.srv import SrvResolver
     from etcdpy.peer.tls import PeerTls
     from etcdpy.raft.messages import Snapshot
     from etcdpy.server.state import State
@@ -305,8 +306,11 @@ class Server:
         os.close(self.lock)
 
 
-async def start(config: Config, log: Logger | None = None) -> Server:
+async def start(config: Config, log: Logger | None = None, srv: SrvResolver | None = None) -> Server:
     """Run a member in this loop and return once it serves, or has failed (`Server.failed`).
+
+    Args:
+        srv: what to ask about `--discovery-srv` instead of the machine's DNS servers.
 
     Raises:
         bootstrap.DataDirectoryError: the data directory cannot be used.
@@ -318,7 +322,7 @@ async def start(config: Config, log: Logger | None = None) -> Server:
     lock = bootstrap.lock_data_directory(bootstrap.layout(config))
     try:
         tls = _peer_tls(config, log)
-        cluster = None if bootstrap.has_data(config) else await find_cluster(config, log, tls)
+        cluster = None if bootstrap.has_data(config) else await find_cluster(config, log, tls, srv)
         server = Server(config, log, cluster, tls)
     except BaseException:
         os.close(lock)

@@ -25,7 +25,7 @@ from etcdpy.cluster.bootstrap import (
     join_cluster,
 )
 from etcdpy.cluster.members import MalformedMember, decode_members
-from etcdpy.cluster.urls import Url
+from etcdpy.cluster.urls import Url, format_initial_cluster
 from etcdpy.cluster.version import MIN_CLUSTER_VERSION, Version
 from etcdpy.peer.calls import ANSWER_BYTES_MAX, parse_version, versions_at
 from etcdpy.peer.compatibility import CLUSTER_ID, parse_id
@@ -68,6 +68,8 @@ async def find_cluster(
     """
     if config.discovery_srv:
         found = await find_by_srv(config, log, srv or DnsResolver())
+        # Founders derive their first entries from it, as if it had been given.
+        config.initial_cluster = format_initial_cluster(found)
         if tls is not None and not config.peer_trusted_ca_file:
             tls.expect_name(config.discovery_srv)
     else:

@@ -57,6 +57,9 @@ class PeerPort:
             if url.is_secure:
                 assert self._tls is not None, f"{url} without TLS files was let through"
                 context = self._tls.listening
+            elif self._member.config.peer_cert_file or self._member.config.peer_client_cert_auth:
+                # The files may be for our calls alone; that callers need none is worth a word.
+                self._log.warn("scheme is HTTP; peer certificates and their check are ignored", url=str(url))
             if url.is_unix:
                 server = await self._loop.create_unix_server(
                     self._listener.server, url.address, ssl=context, start_serving=False
