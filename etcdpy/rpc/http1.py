@@ -11,6 +11,7 @@ from aiohttp import web
 from etcdpy.cluster.version import Version
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.rpc.aiohttp_log import make_logger
 from etcdpy.rpc.port import Http1Session
 from etcdpy.server.alarms import CORRUPT, NOSPACE
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from etcdpy.rpc.gateway import Gateway
     from etcdpy.rpc.member_view import MemberView
+    from etcdpy.server.log import Logger
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -28,12 +30,14 @@ _NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 class HttpEndpoints:
     """Answers `/health` and `/version`, and lets the gateway answer below `/v3/`, if there is one."""
 
-    def __init__(self, member: MemberView, gateway: Gateway | None = None) -> None:
+    def __init__(self, member: MemberView, log: Logger, gateway: Gateway | None = None) -> None:
         self._member = member
         self._gateway = gateway
         self._routes: dict[str, Handler] = {"/health": self._health, "/version": self._version}
         self._sessions: dict[object, Http1Session] = {}
-        self._server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        self._server = web.Server(
+            self._handle, handler_cancellation=True, access_log=None, logger=make_logger(log)
+        )
 
     def open(self) -> Http1Session:
         """A session for one connection."""
@@ -56,7 +60,9 @@ class HttpEndpoints:
         await self._server.shutdown(timeout=grace_s)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        session = self._sessions[request.protocol]
+        session = self._sessions.get(request.protocol)
+        if session is None:
+            raise ConnectionResetError  # the client was gone before its request was looked at
         session.running += 1
         try:
             return await self._answer(request)

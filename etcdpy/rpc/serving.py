@@ -58,7 +58,7 @@ class Listeners:
         self._router = make_router(member, Health())
         limits = limits or port_limits_of(config)
         gateway = Gateway(self._router, limits.receive_bytes_max) if config.enable_grpc_gateway else None
-        self._http = HttpEndpoints(member, gateway)
+        self._http = HttpEndpoints(member, log, gateway)
         self.port = Port(
             self._router,
             self._deadlines,
@@ -184,6 +184,15 @@ def port_limits_of(config: Config) -> PortLimits:
         connections_max=connections_max(),
         receive_bytes_max=config.max_request_bytes + GRPC_OVERHEAD_BYTES,
     )
+
+
+def raise_descriptor_limit() -> None:
+    """Use all the file descriptors that the system grants, as Go programs do: each connection is one. For a
+    process that is ours alone.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def connections_max() -> int:

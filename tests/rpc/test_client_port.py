@@ -264,3 +264,24 @@ async def test_listeners_for_http_alone_leave_grpc_alone_to_the_others(tmp_path:
         grpc = await GrpcPeer.connect(http_url)
         grpc.greet()
         assert (await grpc.reader.readline()).startswith(b"HTTP/1.")
+
+
+@on_both_loops
+async def test_what_strangers_send_is_not_in_the_log_and_our_own_faults_are(tmp_path: Path) -> None:
+    log = LogRecorder()
+    member = port_member()
+    async with client_port(tmp_path, log=log, member=member) as listeners:
+        for garbage in (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\0\0\0\0", b"GET /x\r\n\r\n"):
+            peer = await Peer.connect(listeners.urls[0])
+            peer.say(garbage)
+            await peer.rest()
+        assert not log.said("failed to answer an HTTP request")
+
+        def confirm_read(done: object) -> None:
+            raise RuntimeError("a bug")
+
+        member.confirm_read = confirm_read  # type: ignore[method-assign]  # a member that is broken
+        peer = await Peer.connect(listeners.urls[0])
+        peer.say(GET_HEALTH)
+        assert b" 500 " in await peer.reader.readline()
+        assert log.said("failed to answer an HTTP request") == [{"error": "RuntimeError('a bug')"}]
