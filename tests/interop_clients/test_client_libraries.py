@@ -22,7 +22,7 @@ NPM_SECONDS_MAX = 180.0
 
 def needs(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: pip install '.[interop]'")
+        pytest.skip(f"{package} is not installed: see tests/interop_clients/requirements.txt")
 
 
 def test_grpcio(endpoint: Endpoint) -> None:
