@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 class Http1Connection(asyncio.Protocol):
     """Passes on what the loop tells, and watches the clock."""
 
-    __slots__ = ("_half_closed", "_heard_at", "_idle_since", "_port", "_served", "_session", "_transport")
+    __slots__ = (
+        "_half_closed",
+        "_heard_at",
+        "_idle_since",
+        "_port",
+        "_served",
+        "_served_before",
+        "_session",
+        "_transport",
+    )
 
     def __init__(self, port: Port, transport: asyncio.Transport) -> None:
         self._port = port
@@ -26,6 +35,8 @@ class Http1Connection(asyncio.Protocol):
         self._idle_since = port.loop.time()
         self._heard_at: float | None = None
         self._served = 0
+        # Requests served when the client was last heard; none as long as it was not.
+        self._served_before: int | None = None
         self._half_closed = False
         self._session.protocol.connection_made(transport)
 
@@ -33,17 +44,20 @@ class Http1Connection(asyncio.Protocol):
         """Bytes from the client."""
         if self._heard_at is None and not self._session.running:
             self._heard_at = self._port.loop.time()
+        self._served_before = self._session.served
         self._session.protocol.data_received(data)
 
     def eof_received(self) -> bool:
-        """The client will send no more. Its requests are still answered, except over TLS, where the loop
-        closes whatever we say.
+        """The client will send no more, or has left; who still waits for an answer gets it, except over
+        TLS, where the farewell is for both directions.
         """
-        self._session.protocol.eof_received()
+        session = self._session
+        session.protocol.eof_received()
         self._half_closed = True
-        if self._session.on_half_close is not None:
-            self._session.on_half_close()
-        return self._transport.get_extra_info("sslcontext") is None
+        if session.on_half_close is not None:
+            session.on_half_close()
+        is_due = session.running > 0 or session.served == self._served_before
+        return is_due and self._transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
         """The socket is full."""

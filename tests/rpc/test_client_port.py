@@ -106,6 +106,20 @@ async def test_a_client_that_closes_its_half_gets_its_answer(tmp_path: Path) -> 
 
 
 @on_both_loops
+async def test_a_client_that_is_done_is_gone_at_once(tmp_path: Path) -> None:
+    async with client_port(tmp_path) as listeners:
+        for requests in (0, 1, 3):
+            peer = await Peer.connect(listeners.urls[0])
+            for _ in range(requests):
+                await peer.http()
+            began = listeners.port.loop.time()
+            peer.close()
+            while listeners.port.open:
+                await asyncio.sleep(0.001)
+            assert listeners.port.loop.time() - began < 0.5
+
+
+@on_both_loops
 async def test_an_upgrade_to_h2c_is_not_taken(tmp_path: Path) -> None:
     """curl asks for it; etcd answers in HTTP/1.1."""
     request = (
