@@ -246,6 +246,7 @@ def _force_new_cluster(
         applied,
         recovered.hard_state,
         recovered.entries,
+        log.last_index,
     )
     encoded = [(entry.index, raft_codec.encode_entry(entry)) for entry in entries]
     log.append(encoded, raft_codec.encode_hard_state(hard_state), sync=True)

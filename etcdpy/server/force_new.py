@@ -1,8 +1,10 @@
 """`--force-new-cluster`: of one member's data a cluster of one, after the others are lost for good.
 
-What this member knows to be committed, or has applied, counts; entries after that are given up. Behind it go
-entries that remove everybody else, written as if they were committed, because nobody is left to agree
-(behaviour reference of raft, section 11). Everything after that is a start like any other.
+The whole log of this member counts. etcd gives up what lies behind the saved commit index; we do not, because
+that index is saved lazily, and the last entries may have been acknowledged to a client. Keeping them is what
+electing this member would do: a leader commits the log that it has. Behind the log go entries that remove
+everybody else, written as if they were committed, because nobody is left to agree (behaviour reference of
+raft, section 11). Everything after that is a start like any other.
 """
 
 from __future__ import annotations
@@ -31,29 +33,31 @@ def take_over(
     applied: int,
     hard_state: WireHardState,
     log: Sequence[WireEntry],
+    last_index: int,
 ) -> tuple[list[Entry], HardState]:
-    """The entries to write, and the hard state that commits them.
+    """The entries to write, and the hard state that commits them and the log before them.
 
     Args:
         membership: as of the entry `applied`.
         log: what follows the snapshot.
+        last_index: where the log ends, at `applied` or after it.
     """
-    commit = max(hard_state.commit, applied)
-    changes = _changes(member_id, peer_urls, _members_at(membership, applied, commit, log))
+    assert last_index >= max(hard_state.commit, applied), (last_index, hard_state.commit, applied)
+    changes = _changes(member_id, peer_urls, _members_at(membership, applied, log))
     entries = [
-        Entry(hard_state.term, commit + number, EntryType.CONF_CHANGE, raft_codec.encode_conf_change(change))
+        Entry(
+            hard_state.term, last_index + number, EntryType.CONF_CHANGE, raft_codec.encode_conf_change(change)
+        )
         for number, change in enumerate(changes, start=1)
     ]
-    return entries, HardState(hard_state.term, hard_state.vote, commit + len(entries))
+    return entries, HardState(hard_state.term, hard_state.vote, last_index + len(entries))
 
 
-def _members_at(
-    membership: Membership, applied: int, commit: int, log: Sequence[WireEntry]
-) -> dict[int, bool]:
-    """Ids of the members once everything committed is applied, and whether they are learners."""
+def _members_at(membership: Membership, applied: int, log: Sequence[WireEntry]) -> dict[int, bool]:
+    """Ids of the members once the whole log is applied, and whether they are learners."""
     learner_by_id = {member.id: member.is_learner for member in membership.members}
     for entry in log:
-        if not applied < entry.Index <= commit or EntryType(entry.Type) is not EntryType.CONF_CHANGE:
+        if entry.Index <= applied or EntryType(entry.Type) is not EntryType.CONF_CHANGE:
             continue
         change = raft_codec.decode_conf_change(entry.Data)
         if change.type in _ADDS:

@@ -28,8 +28,7 @@ from etcdpy.cluster.urls import BadUrl
 from etcdpy.cluster.v2 import ClusterState, load_store
 from etcdpy.cluster.version import BadVersion, Version
 from etcdpy.raft.messages import ConfChange, ConfChangeType
-
-from .conftest import MemoryBuckets
+from tests.support.buckets import MemoryBuckets
 
 if TYPE_CHECKING:
     from pathlib import Path
