@@ -13,18 +13,16 @@ All calls come from one thread (the committer's are our own). Iterators must be 
 that writes.
 """
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
-import lmdb
-
 from etcdpy.backend.batch import Batch
-from etcdpy.backend.buckets import CONSISTENT_INDEX, NAMES, TAILS_NAME, TERM, Bucket
-from etcdpy.backend.committer import Committer, translate, write_batch, write_copy
-from etcdpy.backend.environment import MAP_BYTES, lock_file, open_environment, sync_directory
+from etcdpy.backend.buckets import CONSISTENT_INDEX, TERM, Bucket
+from etcdpy.backend.committer import Committer, Job, write_batch
+from etcdpy.backend.defragment import Copy
+from etcdpy.backend.environment import MAP_BYTES, Database, remove_file
 from etcdpy.backend.errors import BackendCorrupt, BackendError
 from etcdpy.backend.long_keys import CHUNK, Row
 from etcdpy.backend.reader import Reader
@@ -39,6 +37,7 @@ COPY_SUFFIX: Final = ".tmp"
 _MISSING: Final = bytes(bytearray(b"missing"))
 
 CallSoon = Callable[[Callable[[], None]], object]
+DefragmentDone = Callable[[BackendError | None], None]
 
 
 def _ignore(_error: BackendError) -> None:
@@ -68,20 +67,21 @@ class Backend:
         self._open = Batch()
         self._frozen = Batch()
         self._flushing = False
-        self._copying = False
-        self._views = 0
+        self._flush_job: Job | None = None
+        self._copy: Copy | None = None
+        self._defragmentations: list[DefragmentDone] = []
         self._pages_in_use: int | None = None  # counted when somebody asks, once for each flush
         self._waiting: list[Callable[[], None]] = []
         self._flushed_at = 0.0
-        self._lock_fd = lock_file(path)
-        path.with_name(path.name + COPY_SUFFIX).unlink(missing_ok=True)
-        self._attach()
+        self._use(Database(path, map_bytes))
         try:
             self.consistent_index = self._stored_number(CONSISTENT_INDEX)
             self.consistent_term = self._stored_number(TERM)
         except BackendCorrupt:
             self._detach()
             raise
+        self._copy_path = path.with_name(path.name + COPY_SUFFIX)
+        remove_file(self._copy_path)
         self._flushed_index = self.consistent_index
         self._committer = None if call_soon is None else Committer(call_soon)
 
@@ -121,7 +121,13 @@ class Backend:
         self._closed = True
         if self._committer is not None:
             self._committer.close()
+        if self._copy is not None:
+            self._copy.close()
         self._detach()
+
+    def _detach(self) -> None:
+        self._reader.close()
+        self._database.close()
 
     # ---- reads and writes
 
@@ -262,26 +268,38 @@ class Backend:
             return
         self._freeze()
         answers = [done] if done is not None else []
-        frozen = self._frozen
-        env, dbs, tails = self._env, self._dbs, self._tails
+        frozen, write = self._frozen, self._writer()
         if self._committer is None:
             self._write_here(answers)
         else:
-            self._committer.submit(
-                lambda: write_batch(env, dbs, tails, frozen),
-                lambda error: self._flushed(frozen, answers, error),
+            self._flush_job = self._committer.submit(
+                lambda: write(frozen), lambda error: self._flushed(frozen, answers, error)
             )
+
+    def _writer(self) -> Callable[[Batch], None]:
+        """What brings a batch to disk now: into the database, and into a copy of it that is being made."""
+        database, copy = self._database, self._copy
+
+        def write(batch: Batch) -> None:
+            write_batch(database, batch)
+            if copy is not None:
+                copy.follow(batch)
+
+        return write
 
     def flush_sync(self) -> None:
         """Write everything before returning. For shutdown, tools and tests: the caller waits for the disk."""
         if self._failure is not None:
             raise self._failure
         answers, self._waiting = self._waiting, []
+        if self._committer is not None:
+            self._committer.drain()
         if self._flushing:
-            # The thread is at the frozen batch and will report through a loop that may no longer run. Whoever
-            # takes the batch down first, this call or the report, the other one finds nothing left to do.
-            assert self._committer is not None, "only the committer leaves a flush unfinished"
-            self._flushed(self._frozen, [], self._committer.drain())
+            # The thread was at the frozen batch and will report through a loop that may no longer run.
+            # Whoever takes the batch down first, this call or the report, the other one finds nothing left to
+            # do.
+            assert self._flush_job is not None, "only the committer leaves a flush unfinished"
+            self._flushed(self._frozen, [], self._flush_job.error)
             if self._failure is not None:
                 raise self._failure
         self._freeze()
@@ -289,7 +307,7 @@ class Backend:
 
     def _write_here(self, answers: list[Callable[[], None]]) -> None:
         try:
-            write_batch(self._env, self._dbs, self._tails, self._frozen)
+            self._writer()(self._frozen)
         except BackendError as error:
             self._flushed(self._frozen, [], error)
             raise
@@ -306,7 +324,7 @@ class Backend:
 
     def _flushed(self, batch: Batch, answers: list[Callable[[], None]], error: BackendError | None) -> None:
         if batch is self._frozen and self._flushing:
-            self._flushing = self._copying = False
+            self._flushing = False
             if error is not None:
                 self._fail(error)
                 return
@@ -330,66 +348,72 @@ class Backend:
 
     # ---- defragmentation
 
-    def defragment(self, done: Callable[[BackendError | None], None]) -> None:
-        """Copy the database without its free pages and let the copy take its place.
+    def defragment(self, done: DefragmentDone) -> None:
+        """Write the rows anew into a fresh file, in order and page by page full, and go on with that one.
 
-        Reads and writes go on: what is written meanwhile waits in the open batch, because the thread that
-        would flush it is at work on the copy. `done(error)` is called on the loop thread. A view that is open
-        at the end keeps the old file, and the copy is thrown away.
+        Reads and writes go on meanwhile, see `Copy`. `done(error)` is called on the loop thread. Views that
+        are open keep the old file until they are closed.
         """
         if self._failure is not None:
             done(self._failure)
             return
-        self.flush(lambda: self._copy(done))
+        self._defragmentations.append(done)
+        if self._copy is None:
+            self._begin_copy()
 
-    def _copy(self, done: Callable[[BackendError | None], None]) -> None:
-        if self._flushing:
-            self._waiting.append(lambda: self._copy(done))
+    def give_up_copy(self) -> None:
+        """Stop a defragmentation: after this call the name of the file is free for another database."""
+        if self._copy is not None:
+            self._copy.cancel()
+            if self._committer is not None:
+                self._committer.drain()
+
+    def _begin_copy(self) -> None:
+        self._copy = copy = Copy(self._database, self.path, self._copy_path, self._map_bytes)
+        if self._committer is not None:
+            self._committer.submit(copy.step, self._copied)
             return
-        self._flushing = self._copying = True
-        env, target = self._env, self.path.with_name(self.path.name + COPY_SUFFIX)
-        if self._committer is None:
-            failed: BackendError | None = None
-            try:
-                write_copy(env, target)
-            except BackendError as error:
-                failed = error
-            self._copied(target, failed, done)
+        try:
+            while not copy.is_placed:
+                copy.step()
+        except BackendError as failure:
+            self._copied(failure)
         else:
-            self._committer.submit(
-                lambda: write_copy(env, target), lambda error: self._copied(target, error, done)
-            )
+            self._copied(None)
 
-    def _copied(
-        self, target: Path, error: BackendError | None, done: Callable[[BackendError | None], None]
-    ) -> None:
-        if error is None and not self._copying:
-            error = BackendError("the database was written while it was copied")
-        if error is None and self._views:
-            error = BackendError("the database is being read as a whole; try again later")
+    def _copied(self, error: BackendError | None) -> None:
+        """A step of the copy has ended."""
+        copy = self._copy
+        assert copy is not None, "a step of no copy"
         if self._closed:
             error = error or BackendError("the backend was closed while it was copied")
+        elif error is None:
+            error = self._failure
+        if error is None and not copy.is_placed:
+            assert self._committer is not None, "a copy in one go ends at once"
+            self._committer.submit(copy.step, self._copied)
+            return
         if error is None:
-            error = self._replace(target)
-        else:
-            target.unlink(missing_ok=True)
-        if self._copying:
-            self._copying = self._flushing = False
+            self._exchange(copy.database)
+        elif not self._closed:
+            copy.close()
+            if copy.is_placed:
+                self._fail(error)
+        self._copy = None
+        done = self._defragmentations.pop(0)
+        if self._defragmentations and not self._closed and self._failure is None:
+            self._begin_copy()
         done(error)
-        self._flush_for_waiting()
 
-    def _replace(self, target: Path) -> BackendError | None:
-        """Close the environment and open it again on the copy. An error leaves nothing to go on with."""
-        self._detach()
-        try:
-            os.rename(target, self.path)
-            sync_directory(self.path.parent)
-            self._lock_fd = lock_file(self.path)
-            self._attach()
-        except (OSError, BackendError) as error:
-            self._closed = True
-            self._fail(error if isinstance(error, BackendError) else BackendError(str(error)))
-        return self._failure
+    def _exchange(self, database: Database) -> None:
+        """Read and write the copy from now on. It has all that the old file has, whatever is under way."""
+        old = self._database
+        self._reader.close()
+        self._use(database)
+        if self._committer is None:
+            old.retire()
+        else:  # the thread may still be writing to it, and unmapping much takes a while
+            self._committer.submit(old.retire, _ignore_end)
 
     # ---- the environment
 
@@ -398,54 +422,31 @@ class Backend:
         """Bytes of the file that hold data; the rest is free for later writes."""
         if self._pages_in_use is None:
             self._pages_in_use = self._reader.pages_in_use()
-        return self._pages_in_use * self._page_bytes
+        return self._pages_in_use * self._database.page_bytes
 
     def view(self) -> Reader:
         """A fixed view of what is on disk. Flush first if the latest writes matter; close it after use."""
-        self._views += 1
-        return Reader(self._env, self._dbs, self._tails, self._view_closed)
-
-    def _view_closed(self) -> None:
-        self._views -= 1
+        return self._database.view()
 
     def entries(self, bucket: int) -> int:
         """Rows of a bucket on disk (the batches are not counted)."""
         return self._reader.entries(bucket)
 
-    def _attach(self) -> None:
-        """Open the locked file; if that is not possible, let go of the lock."""
-        try:
-            self._env = open_environment(self.path, self._map_bytes)
-        except lmdb.Error as error:
-            os.close(self._lock_fd)
-            raise translate(error) from error
-        try:
-            self._open_databases()
-        except lmdb.Error as error:
-            self._env.close()
-            os.close(self._lock_fd)
-            raise translate(error) from error
-
-    def _detach(self) -> None:
-        self._reader.close()
-        self._env.close()
-        os.close(self._lock_fd)
-
-    def _open_databases(self) -> None:
-        self._page_bytes = int(self._env.stat()["psize"])
-        self._dbs: list[Any] = [self._env.open_db(NAMES[bucket]) for bucket in Bucket]
-        self._tails: Any = self._env.open_db(TAILS_NAME)
+    def _use(self, database: Database) -> None:
+        """Read and write this database from now on."""
+        self._database = database
+        self._dbs: list[Any] = database.buckets
         self._open_values = self._open.values
         self._frozen_values = self._frozen.values
         self._renew_reader()
 
     def _renew_reader(self) -> None:
         self._pages_in_use = None
-        self._reader = Reader(self._env, self._dbs, self._tails)
+        self._reader = self._database.reader()
         self._read = self._reader.read
         # Bytes of the file. Asked for with every write that a quota has to allow, so not asked of LMDB each
         # time.
-        self.size_bytes = (int(self._env.info()["last_pgno"]) + 1) * self._page_bytes
+        self.size_bytes = self._database.size_bytes
 
     def _stored_number(self, key: bytes) -> int:
         value = self._reader.get(Bucket.META, key)
@@ -477,6 +478,10 @@ class Backend:
 
 def _nothing() -> None:
     """The answer of a flush that nobody waits for."""
+
+
+def _ignore_end(_error: BackendError | None) -> None:
+    """Nobody waits for the old file to be closed."""
 
 
 def _call_all(answers: list[Callable[[], None]]) -> None:

@@ -10,10 +10,8 @@ interpreter lock around every call into LMDB; page copies and the sync run besid
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from itertools import islice
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
@@ -21,25 +19,26 @@ from typing import TYPE_CHECKING, Any, Final
 import lmdb
 
 from etcdpy.backend.buckets import Bucket
-from etcdpy.backend.errors import BackendCorrupt, BackendError, BackendFull
+from etcdpy.backend.errors import BackendError, translate
 from etcdpy.backend.long_keys import CHUNK, delete_long, put_long
 
 if TYPE_CHECKING:
     from etcdpy.backend.batch import Batch
+    from etcdpy.backend.environment import Database
 
 SORT_RUN_KEYS: Final = 1000
 
 logger = logging.getLogger(__name__)
 
 
-def write_batch(env: lmdb.Environment, dbs: list[Any], tails: Any, batch: "Batch") -> None:
+def write_batch(database: "Database", batch: "Batch") -> None:
     """Write one batch in one synced transaction, or nothing of it."""
     try:
-        with env.begin(write=True) as txn:
+        with database.env.begin(write=True) as txn:
             for bucket in Bucket:
                 values = batch.values[bucket]
                 if values:
-                    _write_bucket(txn, bucket, dbs[bucket], tails, values)
+                    _write_bucket(txn, bucket, database.buckets[bucket], database.tails, values)
     except lmdb.Error as error:
         raise translate(error) from error
 
@@ -48,7 +47,7 @@ def _write_bucket(
     txn: lmdb.Transaction, bucket: Bucket, db: Any, tails: Any, values: dict[bytes, bytes | None]
 ) -> None:
     rows: list[tuple[bytes, bytes]] = []
-    for key in _sorted(values):
+    for key in in_order(values):
         value = values[key]
         if len(key) > CHUNK:
             if value is None:
@@ -60,13 +59,18 @@ def _write_bucket(
         else:
             rows.append((key, value))
     if rows:
-        with txn.cursor(db) as cursor:
-            ascending = not cursor.last() or rows[0][0] > bytes(cursor.key())
-            consumed, added = cursor.putmulti(rows, append=ascending)
-            assert consumed == len(rows), f"{bucket.name}: wrote {consumed} ({added} new) of {len(rows)} rows"
+        put_rows(txn, db, rows)
 
 
-def _sorted(keys: Iterable[bytes]) -> list[bytes]:
+def put_rows(txn: lmdb.Transaction, db: Any, rows: list[tuple[bytes, bytes]]) -> None:
+    """Write rows that are in order; behind all that is there, they fill its pages to the brim."""
+    with txn.cursor(db) as cursor:
+        ascending = not cursor.last() or rows[0][0] > bytes(cursor.key())
+        consumed, added = cursor.putmulti(rows, append=ascending)
+        assert consumed == len(rows), f"wrote {consumed} ({added} new) of {len(rows)} rows"
+
+
+def in_order(keys: Iterable[bytes]) -> list[bytes]:
     """The keys in order, without keeping the interpreter to ourselves for long.
 
     A sort is one call that nobody else can run beside: ten milliseconds for ten thousand keys in random
@@ -81,37 +85,18 @@ def _sorted(keys: Iterable[bytes]) -> list[bytes]:
     return runs
 
 
-def write_copy(env: lmdb.Environment, target: Path) -> None:
-    """A compact copy of the database, on disk when this returns."""
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            env.copyfd(descriptor, compact=True)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except lmdb.Error as error:
-        raise translate(error) from error
-    except OSError as error:
-        raise BackendFull(f"cannot write {target}: {error}") from error
-
-
-def translate(error: lmdb.Error) -> BackendError:
-    """LMDB's exception as one of this room."""
-    if isinstance(error, (lmdb.MapFullError, lmdb.TxnFullError, lmdb.DiskError)):
-        return BackendFull(str(error))
-    corrupt = (
-        lmdb.CorruptedError,
-        lmdb.InvalidError,
-        lmdb.PageNotFoundError,
-        lmdb.PanicError,
-        lmdb.VersionMismatchError,
-        lmdb.IncompatibleError,
-    )
-    return BackendCorrupt(str(error)) if isinstance(error, corrupt) else BackendError(str(error))
-
-
 Done = Callable[[BackendError | None], None]
+
+
+class Job:
+    """Work for the committer thread, and how it ended."""
+
+    __slots__ = ("done", "error", "run")
+
+    def __init__(self, run: Callable[[], None], done: Done) -> None:
+        self.run = run
+        self.done = done
+        self.error: BackendError | None = None
 
 
 class Committer:
@@ -119,26 +104,21 @@ class Committer:
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
-        self._jobs: SimpleQueue[tuple[Callable[[], None], Done | None] | None] = SimpleQueue()
-        self._last_error: BackendError | None = None
+        self._jobs: SimpleQueue[Job | Event | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="backend-committer", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Callable[[], None], done: Done) -> None:
-        self._jobs.put((job, done))
+    def submit(self, run: Callable[[], None], done: Done) -> Job:
+        """Run it after everything submitted before; then `done` with its error, on the loop thread."""
+        job = Job(run, done)
+        self._jobs.put(job)
+        return job
 
-    def drain(self) -> BackendError | None:
-        """Wait until all that was submitted is done, and return the error of the last job if it had one."""
+    def drain(self) -> None:
+        """Wait until all that was submitted has been run."""
         idle = Event()
-        errors: list[BackendError | None] = []
-
-        def take_note() -> None:
-            errors.append(self._last_error)
-            idle.set()
-
-        self._jobs.put((take_note, None))
+        self._jobs.put(idle)
         idle.wait()
-        return errors[0]
 
     def close(self) -> None:
         """Finish what was submitted and end the thread."""
@@ -146,17 +126,16 @@ class Committer:
         self._thread.join()
 
     def _run(self) -> None:
-        while (entry := self._jobs.get()) is not None:
-            job, done = entry
-            error: BackendError | None = None
+        while (job := self._jobs.get()) is not None:
+            if isinstance(job, Event):
+                job.set()
+                continue
             try:
-                job()
-            except BackendError as caught:
-                logger.error("backend: cannot write: %s", caught)
-                error = caught
-            if done is not None:
-                self._last_error = error
-                self._report(done, error)
+                job.run()
+            except BackendError as error:
+                logger.error("backend: cannot write: %s", error)
+                job.error = error
+            self._report(job)
 
-    def _report(self, done: Done, error: BackendError | None) -> None:
-        self._call_soon(lambda: done(error))
+    def _report(self, job: Job) -> None:
+        self._call_soon(lambda: job.done(job.error))

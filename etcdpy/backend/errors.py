@@ -4,6 +4,8 @@ LMDB's own exceptions stop here: nobody above this room imports `lmdb`. A broken
 `assert`, not one of these.
 """
 
+import lmdb
+
 
 class BackendError(Exception):
     """The database could not do what was asked; the member must not go on as if it had."""
@@ -19,3 +21,18 @@ class BackendCorrupt(BackendError):
 
 class BackendLocked(BackendError):
     """Another member (or tool) has the file open."""
+
+
+def translate(error: lmdb.Error) -> BackendError:
+    """LMDB's exception as one of this room."""
+    if isinstance(error, (lmdb.MapFullError, lmdb.TxnFullError, lmdb.DiskError)):
+        return BackendFull(str(error))
+    corrupt = (
+        lmdb.CorruptedError,
+        lmdb.InvalidError,
+        lmdb.PageNotFoundError,
+        lmdb.PanicError,
+        lmdb.VersionMismatchError,
+        lmdb.IncompatibleError,
+    )
+    return BackendCorrupt(str(error)) if isinstance(error, corrupt) else BackendError(str(error))

@@ -58,6 +58,13 @@ def _marks(bucket: int, key: bytes) -> list[bytes]:
     return marks
 
 
+def rows_of(bucket: int, key: bytes) -> Iterator[tuple[bool, bytes]]:
+    """The rows that a long key may have written or removed, and whether each is in `tails`."""
+    yield True, tail_key(bucket, key)
+    for number, mark in enumerate(_marks(bucket, key)):
+        yield number > 0, mark
+
+
 def put_long(txn: "lmdb.Transaction", bucket: int, home: Any, tails: Any, key: bytes, value: bytes) -> None:
     if txn.replace(tail_key(bucket, key), value, tails) is not None:
         return

@@ -105,6 +105,7 @@ class SnapshotMaker:
 
     def retire(self, backend: Backend) -> None:
         """Close a backend that has been replaced, once no worker reads it any more."""
+        backend.give_up_copy()
         self._retired.append(backend)
         self._let_go()
 

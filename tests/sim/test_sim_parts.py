@@ -19,7 +19,9 @@ from etcdpy.testing.network import SimNetwork
 
 PATH = Path("/directory/file")
 # What only the owner of a real file needs.
-NOT_SIMULATED = frozenset({"open", "close", "abandon", "view", "entries", "pending_operations", "defragment"})
+NOT_SIMULATED = frozenset(
+    {"open", "close", "abandon", "view", "entries", "pending_operations", "defragment", "give_up_copy"}
+)
 
 
 def test_events_come_in_the_order_of_their_time_then_of_asking() -> None:
