@@ -1,0 +1,283 @@
+"""Calls with endpoints, tokens, deadlines and repetition: the flow of every call, for both sides.
+
+`Caller` knows which endpoint is used at present and which token, and what to do when a call fails; a
+`Transport` sends one request to one endpoint. Transports are `plain.PlainTransport` and
+`aio.AsyncTransport`; the flows here await nothing but them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import grpc
+
+from etcdpy.client import rpcs
+from etcdpy.client.errors import (
+    TEXT_AUTH_NOT_ENABLED,
+    Closed,
+    DeadlineExceeded,
+    EtcdError,
+    NotSent,
+    error_of_rpc,
+)
+from etcdpy.client.retry import Attempts, Pauses, Verdict
+from etcdpy.client.settings import BadEndpoint, Endpoint
+from etcdpy.proto import rpc_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from google.protobuf.message import Message
+
+    from etcdpy.client.settings import Settings
+
+    Metadata = tuple[tuple[str, str], ...]
+
+Request = TypeVar("Request", bound="Message")
+Response = TypeVar("Response", bound="Message")
+
+
+class Default:
+    """Stands for the client's own timeout where a call names none; None would mean no end."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default()
+Timeout = float | Default | None
+
+
+class Transport(Protocol):
+    """Channels to endpoints. Failures are `grpc.RpcError`."""
+
+    async def send(
+        self,
+        endpoint: Endpoint,
+        rpc: rpcs.UnaryRpc[Request, Response],
+        request: Request,
+        timeout: float | None,
+        metadata: Metadata,
+    ) -> Response:
+        """One request, one attempt."""
+        ...
+
+    def receive(
+        self,
+        endpoint: Endpoint,
+        rpc: rpcs.DownRpc[Request, Response],
+        request: Request,
+        timeout: float | None,
+        metadata: Metadata,
+    ) -> AsyncIterator[Response]:
+        """One request, a stream of answers; closing the iterator ends the call."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Caller:
+    """Sends requests where they are answered.
+
+    Args:
+        settings: of the client.
+        transport: of its side.
+    """
+
+    def __init__(self, settings: Settings, transport: Transport) -> None:
+        self.settings = settings
+        self.transport = transport
+        self.chance = random.Random()
+        self.is_closed = False
+        self._endpoints = [Endpoint.parse(text) for text in settings.endpoints]
+        self._current = 0
+        self._token: str | None = None
+
+    # Endpoints.
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """As their user named them."""
+        return tuple(endpoint.text for endpoint in self._endpoints)
+
+    @property
+    def current(self) -> Endpoint:
+        """The one that is used until it fails."""
+        return self._endpoints[self._current % len(self._endpoints)]
+
+    def leave(self, failed: Endpoint) -> None:
+        """Use the next one, unless somebody else has changed it already."""
+        if self.current is failed:
+            self._current = (self._current + 1) % len(self._endpoints)
+
+    def use(self, endpoints: Iterable[str]) -> None:
+        """Exchange all endpoints. Raises BadEndpoint."""
+        parsed = [Endpoint.parse(text) for text in endpoints]
+        if not parsed:
+            raise BadEndpoint("a client needs an endpoint")
+        self._endpoints, self._current = parsed, 0
+
+    def endpoint(self, text: str) -> Endpoint:
+        """The endpoint that goes by this text, which need not be one of ours. Raises BadEndpoint."""
+        return next((one for one in self._endpoints if one.text == text), None) or Endpoint.parse(text)
+
+    # Calls.
+
+    async def call(
+        self,
+        rpc: rpcs.UnaryRpc[Request, Response],
+        request: Request,
+        *,
+        timeout: Timeout = DEFAULT,
+        endpoint: str | None = None,
+        repeatable: bool | None = None,
+    ) -> Response:
+        """One answer, by as many attempts as it takes and the rules allow.
+
+        Args:
+            timeout: seconds for all attempts together; None for no end.
+            endpoint: ask this one and no other.
+            repeatable: overrides the call's own; see `rpcs`.
+
+        Raises:
+            EtcdError: of the kind that fits.
+        """
+        fixed = None if endpoint is None else self.endpoint(endpoint)
+        deadline = self.deadline(timeout)
+        attempts = Attempts(
+            repeatable=rpc.repeatable if repeatable is None else repeatable,
+            has_user=self.settings.user is not None,
+        )
+        pauses = self.pauses(fixed)
+        while True:
+            target = fixed or self.current
+            token = await self._fresh_token(rpc, deadline)
+            try:
+                return await self.transport.send(
+                    target, rpc, request, _left(deadline), self.metadata(token=token)
+                )
+            except grpc.RpcError as raw:
+                error = error_of_rpc(raw)
+            except NotSent as found:
+                error = found
+            except ValueError as raw:
+                # What grpcio says of a channel that was closed under the call.
+                raise (Closed("the client is closed") if self.is_closed else raw) from None
+            await self._after(error, attempts.judge(error), target, token, pauses, deadline)
+
+    async def _after(
+        self,
+        error: EtcdError,
+        verdict: Verdict,
+        target: Endpoint,
+        token: str,
+        pauses: Pauses,
+        deadline: float | None,
+    ) -> None:
+        """Prepare another attempt, or raise."""
+        if verdict is Verdict.RAISE:
+            raise error
+        if verdict is Verdict.AUTHENTICATE:
+            self.forget(token)
+            return
+        self.leave(target)
+        pause_s = pauses.next_s()
+        if deadline is not None and time.monotonic() + pause_s >= deadline:
+            raise error
+        if pause_s:
+            await self.transport.pause(pause_s)
+
+    async def receive(
+        self,
+        rpc: rpcs.DownRpc[Request, Response],
+        request: Request,
+        *,
+        timeout: Timeout = None,
+        endpoint: str | None = None,
+    ) -> AsyncIterator[Response]:
+        """A stream of answers. It is begun again like a call that writes nothing, until the first of them
+        is there; what ends it later is raised.
+        """
+        fixed = None if endpoint is None else self.endpoint(endpoint)
+        deadline = self.deadline(timeout)
+        attempts = Attempts(repeatable=True, has_user=self.settings.user is not None)
+        pauses = self.pauses(fixed)
+        while True:
+            target = fixed or self.current
+            token = await self._fresh_token(rpc, deadline)
+            has_begun = False
+            try:
+                stream = self.transport.receive(
+                    target, rpc, request, _left(deadline), self.metadata(token=token)
+                )
+                async for response in stream:
+                    has_begun = True
+                    yield response
+            except grpc.RpcError as raw:
+                error = error_of_rpc(raw)
+            except NotSent as found:
+                error = found
+            else:
+                return
+            verdict = Verdict.RAISE if has_begun else attempts.judge(error)
+            await self._after(error, verdict, target, token, pauses, deadline)
+
+    def deadline(self, timeout: Timeout) -> float | None:
+        """When a call that begins now must have ended, on the monotonic clock."""
+        seconds = self.settings.timeout if isinstance(timeout, Default) else timeout
+        return None if seconds is None else time.monotonic() + seconds
+
+    def pauses(self, fixed: Endpoint | None = None) -> Pauses:
+        """For the attempts of one call."""
+        return Pauses(1 if fixed else len(self._endpoints), self.chance)
+
+    def metadata(self, *, token: str = "", require_leader: bool = False) -> Metadata:
+        """What goes with a call."""
+        pairs: list[tuple[str, str]] = [("token", token)] if token else []
+        if require_leader:
+            pairs.append(("hasleader", "true"))
+        return tuple(pairs)
+
+    # Tokens.
+
+    def forget(self, token: str) -> None:
+        """The server does not take this token (any more)."""
+        if self._token == token:
+            self._token = None
+
+    async def token(self, deadline: float | None) -> str:
+        """The token to send, fetched if need be; empty if none is needed.
+
+        Raises:
+            AuthFailed: user or password is wrong.
+            EtcdError: there is no answer.
+        """
+        if self.settings.user is None or self.settings.password is None:
+            return ""
+        if self._token is None:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            request = pb.AuthenticateRequest(name=self.settings.user, password=self.settings.password)
+            try:
+                response = await self.call(rpcs.AUTHENTICATE, request, timeout=left)
+                self._token = response.token
+            except EtcdError as error:
+                if error.text != TEXT_AUTH_NOT_ENABLED:
+                    raise
+                self._token = ""
+        return self._token
+
+    async def _fresh_token(self, rpc: Any, deadline: float | None) -> str:
+        return "" if rpc is rpcs.AUTHENTICATE else await self.token(deadline)
+
+
+def _left(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise DeadlineExceeded("no time was left to make the call", grpc.StatusCode.DEADLINE_EXCEEDED)
+    return left
