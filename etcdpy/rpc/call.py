@@ -24,6 +24,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from etcdpy.rpc.call_counts import UNCOUNTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -44,9 +46,12 @@ class Call(ABC):
             lone surrogates. Binary (`-bin`) headers are left out.
         peer: address of the client, for logs.
         deadline: when the client gives up, on the loop's clock; None if never.
+        counts: where the transport counts what happens to the call. started_at: when its method began, if
+            calls are timed, else 0.
     """
 
     __slots__ = (
+        "counts",
         "deadline",
         "metadata",
         "on_cancel",
@@ -55,6 +60,7 @@ class Call(ABC):
         "on_writable",
         "path",
         "peer",
+        "started_at",
     )
 
     def __init__(self, path: str, metadata: Mapping[str, str], peer: str, deadline: float | None) -> None:
@@ -62,6 +68,8 @@ class Call(ABC):
         self.metadata = metadata
         self.peer = peer
         self.deadline = deadline
+        self.counts = UNCOUNTED
+        self.started_at = 0.0
         self.on_message: Callable[[bytes], None] | None = None
         self.on_half_close: Callable[[], None] | None = None
         self.on_cancel: Callable[[], None] | None = None

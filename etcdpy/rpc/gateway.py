@@ -134,6 +134,8 @@ class Gateway:
         session.on_half_close = lambda: loop.call_later(HALF_CLOSED_SECONDS, call.leave)
         try:
             if not call.closed:
+                version = call.metadata.get("client-api-version")
+                call.counts = self._router.ledger.counts(route.method, version)
                 self._router.start(route.method, call, data)
             if route.method.kind is Kind.UNARY:
                 return await self._answer_whole(route, call)

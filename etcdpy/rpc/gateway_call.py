@@ -52,6 +52,7 @@ class GatewayCall(Call):
     def send(self, message: bytes) -> None:
         """Queue one message."""
         if self._status is None:
+            self.counts.sent(len(message))
             self._outgoing.append(message)
             self._outgoing_bytes += len(message)
             self._is_choked = self._is_choked or self._outgoing_bytes > WRITABLE_BYTES
@@ -68,10 +69,19 @@ class GatewayCall(Call):
     def _end(self, status: RpcError) -> None:
         if self._status is None:
             self._status = status
+            self._count(status.code)
             self._readable.set()
             self._news.set()
             if self._timer is not None:
                 self._timer.cancel()
+
+    def _count(self, code: Code) -> None:
+        if code is Code.OK:
+            self.counts.replied += 1
+        else:
+            self.counts.failed[code] += 1
+        if self.started_at:
+            self.counts.ended(asyncio.get_running_loop().time() - self.started_at)
 
     def pause_reading(self) -> None:
         """Leave the client's next message where it is."""
@@ -115,6 +125,8 @@ class GatewayCall(Call):
     def hear(self, data: bytes) -> None:
         """The client's next message."""
         if not self.closed and self.on_message is not None:
+            self.counts.received += 1
+            self.counts.received_bytes += len(data)
             self.on_message(data)
 
     def half_close(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from etcdpy.http2 import ErrorCode, PreparedHeaders, prepare_headers
 from etcdpy.rpc.call import Call
+from etcdpy.rpc.call_counts import UNCOUNTED, CallCounts
 from etcdpy.rpc.errors import CALLER_DEADLINE, Code, RpcError, message_too_large
 from etcdpy.rpc.plain_requests import PlainRequest
 from etcdpy.rpc.router import Kind
@@ -66,6 +67,7 @@ class Route:
     method: Method | None
     metadata: Mapping[str, str]
     timeout_s: float | None
+    counts: CallCounts
     encoding: str = ""
     refusal: PreparedHeaders | None = None
     is_plain: bool = False
@@ -76,7 +78,6 @@ class GrpcLayer:
 
     __slots__ = (
         "_deadlines",
-        "_now",
         "_peer",
         "_plain",
         "_port",
@@ -88,6 +89,7 @@ class GrpcLayer:
         "calls",
         "certificate_name",
         "engine",
+        "now",
         "receive_bytes_max",
         "serves_plain",
         "transport",
@@ -99,7 +101,7 @@ class GrpcLayer:
         self._router = port.router
         self._routes = port.routes
         self._deadlines = port.deadlines
-        self._now = port.loop.time
+        self.now = port.loop.time
         self._peer = peer
         self.receive_bytes_max = port.limits.receive_bytes_max
         self.buffered_bytes = 0
@@ -142,7 +144,7 @@ class GrpcLayer:
             if not route.timeout_s:
                 call.fail(CALLER_DEADLINE)
                 return
-            call.deadline = self._now() + route.timeout_s
+            call.deadline = self.now() + route.timeout_s
             self._deadlines.add(call)
         if route.method.kind is Kind.BIDI_STREAM:
             self._router.start(route.method, call)
@@ -257,6 +259,8 @@ class EngineCall(Call):
         self.on_half_close = None
         self.on_cancel = None
         self.on_writable = None
+        self.counts = route.counts
+        self.started_at = 0.0
         self.route = route
         self.stream_id = stream_id
         # What has arrived and was not handed over: half a message, or all that came while paused. The
@@ -339,6 +343,8 @@ class EngineCall(Call):
             self._started = True
             self._layer.start(self, message)
         elif self.on_message is not None:
+            self.counts.received += 1
+            self.counts.received_bytes += len(message)
             self.on_message(message)
 
     def half_close(self) -> None:
@@ -365,6 +371,7 @@ class EngineCall(Call):
     def leave(self) -> None:
         """The client has gone away."""
         if not self._closed:
+            self._count_failure(None)
             self._end()
             if self.on_cancel is not None:
                 self.on_cancel()
@@ -398,8 +405,10 @@ class EngineCall(Call):
         """Send the only message and end."""
         if self._closed:
             return
-        layer = self._layer
-        prefix = b"\0" + len(message).to_bytes(4, "big")
+        layer, counts, size = self._layer, self.counts, len(message)
+        counts.replied += 1
+        counts.reply_bytes += size
+        prefix = b"\0" + size.to_bytes(4, "big")
         layer.engine.send_response(self.stream_id, _RESPONSE, (prefix, message), _OK)
         self._end()
         layer.wrote()
@@ -425,6 +434,7 @@ class EngineCall(Call):
         if batch is None:
             batch = self._begin_batch()
         size = sum(map(len, parts))
+        self.counts.extra_pieces += len(parts) - 1
         batch += (b"\0" + size.to_bytes(4, "big"), *parts)
         self._batch_bytes += size + PREFIX_BYTES
         if self._batch_bytes >= BATCH_BYTES:
@@ -442,6 +452,8 @@ class EngineCall(Call):
         size, self._batch_bytes = self._batch_bytes, 0
         if batch is None:
             return
+        self.counts.batch_pieces += len(batch)
+        self.counts.batch_bytes += size
         engine = self._layer.engine
         if not self._sent_headers:
             self._sent_headers = True
@@ -454,6 +466,7 @@ class EngineCall(Call):
         if self._closed:
             return
         self.flush_batch()
+        self.counts.replied += 1
         if not self._sent_headers:
             self._layer.engine.send_headers(self.stream_id, _RESPONSE)
         self._layer.engine.send_headers(self.stream_id, _OK, end_stream=True)
@@ -465,12 +478,21 @@ class EngineCall(Call):
         if self._closed:
             return
         self.flush_batch()
+        self._count_failure(error.code)
         trailers = _failure(error.code, error.message, self._sent_headers)
         self._layer.engine.send_headers(self.stream_id, trailers, end_stream=True)
         self._end()
         self._layer.wrote()
 
+    def _count_failure(self, code: Code | None) -> None:
+        """Of calls that have started; no code if the client has gone away."""
+        method = self.route.method
+        if method is not None and (self._started or method.kind is Kind.BIDI_STREAM):
+            self.counts.failed[method.code_if_left if code is None else code] += 1
+
     def _end(self) -> None:
+        if self.started_at:
+            self.counts.ended(self._layer.now() - self.started_at)
         self._closed = True
         self._batch = None
         self._batch_bytes = 0
@@ -569,7 +591,7 @@ def _route(headers: RequestHeaders, router: Router, routes: Routes) -> Route:
     timeout_s = parse_timeout(text)
     if timeout_s is None:
         return _refusal(route.metadata, 400, Code.INTERNAL, f'malformed grpc-timeout: "{text}"')
-    return Route(route.method, route.metadata, timeout_s, route.encoding)
+    return Route(route.method, route.metadata, timeout_s, route.counts, route.encoding)
 
 
 def _field_size(field: tuple[str, str]) -> int:
@@ -594,7 +616,9 @@ def _read_route(headers: RequestHeaders, fields: tuple[tuple[str, str], ...], ro
     if encoding not in _ENCODINGS:
         text = f'grpc: Decompressor is not installed for grpc-encoding "{encoding}"'
         return _refusal(metadata, 200, Code.UNIMPLEMENTED, text)
-    return Route(router.method(headers.path), metadata, None, encoding)
+    method = router.method(headers.path)
+    counts = router.ledger.counts(method, metadata.get("client-api-version"))
+    return Route(method, metadata, None, counts, encoding)
 
 
 def is_grpc(content_type: str) -> bool:
@@ -620,7 +644,7 @@ def _refusal(
         ("grpc-status", str(int(code))),
         ("grpc-message", percent_encode(text)),
     ]
-    return Route(None, metadata, None, refusal=prepare_headers(fields), is_plain=is_plain)
+    return Route(None, metadata, None, UNCOUNTED, refusal=prepare_headers(fields), is_plain=is_plain)
 
 
 __all__ = ["EngineCall", "ErrorCode", "GrpcLayer", "parse_timeout", "percent_encode"]

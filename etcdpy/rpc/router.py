@@ -12,7 +12,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from etcdpy.proto.rpc_pb2 import RangeRequest
-from etcdpy.rpc.errors import FAULTS, to_rpc_error, unknown_path
+from etcdpy.rpc.call_counts import UNCOUNTED, CallLedger
+from etcdpy.rpc.errors import FAULTS, Code, to_rpc_error, unknown_path
 from etcdpy.server.errors import InvalidClientApiVersion, NoLeader, NotCapable, NotSupportedForLearner
 
 if TYPE_CHECKING:
@@ -34,6 +35,21 @@ class Kind(Enum):
     SERVER_STREAM = auto()  # begins with the request, answers by `send` and `finish`
     BIDI_STREAM = auto()  # begins with the headers, hears of requests by `on_message`
 
+    @property
+    def label(self) -> str:
+        """What metrics call it."""
+        return self.name.lower()
+
+    @property
+    def has_one_request(self) -> bool:
+        """Whether the client sends one message, and only one."""
+        return self is not Kind.BIDI_STREAM
+
+    @property
+    def has_one_answer(self) -> bool:
+        """Whether a call that ends well has one answer."""
+        return self is Kind.UNARY
+
 
 class OnLearner(Enum):
     """Whether a learner serves a method."""
@@ -51,6 +67,7 @@ class Method:
     kind: Kind
     handler: Callable[[Call, bytes], None]
     on_learner: OnLearner = OnLearner.NEVER
+    code_if_left: Code = Code.CANCELED  # counted for calls whose client goes away before the end
 
 
 class LeaderWatch:
@@ -88,6 +105,9 @@ class Router:
     def __init__(self, member: MemberView, methods: Iterable[Method]) -> None:
         self._member = member
         self._methods = {method.path: method for method in methods}
+        self.ledger = CallLedger(self._methods.values())
+        # Tells the time when calls are to be timed (`--metrics=extensive`).
+        self.clock: Callable[[], float] | None = None
         self._services = frozenset(path[1:].rpartition("/")[0] for path in self._methods)
         self.leader_watch = LeaderWatch(member)
 
@@ -114,6 +134,16 @@ class Router:
                 _check_learner(method, data)
             if call.metadata:
                 self._check_metadata(method, call)
+        except FAULTS as error:
+            call.counts = UNCOUNTED
+            call.fail(to_rpc_error(error))
+            return
+        counts = call.counts
+        counts.started += 1
+        counts.received_bytes += len(data)
+        if self.clock is not None:
+            call.started_at = self.clock()
+        try:
             method.handler(call, data)
         except FAULTS as error:
             call.fail(to_rpc_error(error))

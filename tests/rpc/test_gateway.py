@@ -12,7 +12,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from etcdpy.proto.kv_pb2 import KeyValue
-from etcdpy.rpc.errors import Code
+from etcdpy.rpc.errors import Code, RpcError
 from etcdpy.rpc.gateway import HTTP_STATUS, Gateway, metadata_of
 from etcdpy.rpc.gateway_call import GatewayCall
 from etcdpy.rpc.gateway_routes import ROUTES
@@ -444,7 +444,7 @@ class TestCall:
             call = self._call()
             left = []
             call.on_cancel = lambda: left.append(1)
-            arguments = {"reply": [b"a"], "fail": [NotSupported("x")]}.get(end, [])
+            arguments = {"reply": [b"a"], "fail": [RpcError(Code.UNKNOWN, "x")]}.get(end, [])
             getattr(call, end)(*arguments)
             assert call.closed
             status = call.status

@@ -17,7 +17,7 @@ from etcdpy.proto.rpc_pb2 import (
     LeaseStatus,
     LeaseTimeToLiveRequest,
 )
-from etcdpy.rpc.errors import FAULTS, to_rpc_error
+from etcdpy.rpc.errors import FAULTS, Code, to_rpc_error
 from etcdpy.rpc.router import Kind, Method
 from etcdpy.rpc.services.base import Service
 from etcdpy.server.errors import NoSpace
@@ -44,7 +44,9 @@ class Lease(Service):
         return [
             Method(service + "LeaseGrant", Kind.UNARY, self.grant),
             Method(service + "LeaseRevoke", Kind.UNARY, self.revoke),
-            Method(service + "LeaseKeepAlive", Kind.BIDI_STREAM, self.keep_alive),
+            Method(
+                service + "LeaseKeepAlive", Kind.BIDI_STREAM, self.keep_alive, code_if_left=Code.UNAVAILABLE
+            ),
             Method(service + "LeaseTimeToLive", Kind.UNARY, self.time_to_live),
             Method(service + "LeaseLeases", Kind.UNARY, self.leases),
         ]
