@@ -250,8 +250,8 @@ class Server:
         try:
             self._received.install(snapshot.index, bootstrap.layout(self.config).backend)
             self._backend_mail = Mailbox(self._loop)
-            backend = bootstrap.open_backend(self.config, self._backend_mail)
-            state = bootstrap.build_state(self.config, backend, old.hub)
+            backend = bootstrap.open_backend(self.config, self._backend_mail, old.backend.observed)
+            state = bootstrap.build_state(self.config, backend, old)
         except (OSError, BackendError, MvccError, CorruptMembership) as error:
             self.member.fail("failed to install a snapshot", error)
             raise

@@ -16,6 +16,7 @@ that writes.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final, Self
 
 from etcdpy.backend.batch import Batch
@@ -25,6 +26,7 @@ from etcdpy.backend.defragment import Copy
 from etcdpy.backend.environment import MAP_BYTES, Database, remove_file
 from etcdpy.backend.errors import BackendCorrupt, BackendError
 from etcdpy.backend.long_keys import CHUNK, Row
+from etcdpy.backend.observed import BackendObserved
 from etcdpy.backend.reader import Reader
 
 # Above this many waiting operations the disk is too slow for the writers, and somebody should slow them down.
@@ -56,8 +58,10 @@ class Backend:
         map_bytes: int,
         call_soon: CallSoon | None,
         on_failure: Callable[[BackendError], None],
+        observed: BackendObserved | None = None,
     ) -> None:
         self.path = path
+        self.observed = BackendObserved() if observed is None else observed
         self.batch_interval_s = batch_interval_s
         self.batch_operations_max = batch_operations_max
         self._map_bytes = map_bytes
@@ -69,6 +73,7 @@ class Backend:
         self._flushing = False
         self._flush_job: Job | None = None
         self._copy: Copy | None = None
+        self._copy_started = 0.0
         self._defragmentations: list[DefragmentDone] = []
         self._pages_in_use: int | None = None  # counted when somebody asks, once for each flush
         self._waiting: list[Callable[[], None]] = []
@@ -95,6 +100,7 @@ class Backend:
         map_bytes: int = MAP_BYTES,
         call_soon: CallSoon | None = None,
         on_failure: Callable[[BackendError], None] = _ignore,
+        observed: BackendObserved | None = None,
     ) -> Self:
         """Open or create the file. Without `call_soon` there is no thread and `flush` writes at once."""
         return cls(
@@ -104,6 +110,7 @@ class Backend:
             map_bytes=map_bytes,
             call_soon=call_soon,
             on_failure=on_failure,
+            observed=observed,
         )
 
     def close(self) -> None:
@@ -278,10 +285,10 @@ class Backend:
 
     def _writer(self) -> Callable[[Batch], None]:
         """What brings a batch to disk now: into the database, and into a copy of it that is being made."""
-        database, copy = self._database, self._copy
+        database, copy, observed = self._database, self._copy, self.observed
 
         def write(batch: Batch) -> None:
-            write_batch(database, batch)
+            write_batch(database, batch, observed)
             if copy is not None:
                 copy.follow(batch)
 
@@ -369,6 +376,8 @@ class Backend:
                 self._committer.drain()
 
     def _begin_copy(self) -> None:
+        self._copy_started = perf_counter()
+        self.observed.defragmenting = 1
         self._copy = copy = Copy(self._database, self.path, self._copy_path, self._map_bytes)
         if self._committer is not None:
             self._committer.submit(copy.step, self._copied)
@@ -400,6 +409,8 @@ class Backend:
             if copy.is_placed:
                 self._fail(error)
         self._copy = None
+        self.observed.defragmenting = 0
+        self.observed.defragments_s.observe(perf_counter() - self._copy_started)
         done = self._defragmentations.pop(0)
         if self._defragmentations and not self._closed and self._failure is None:
             self._begin_copy()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from queue import SimpleQueue
 from threading import Event, Thread
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import lmdb
@@ -25,22 +26,28 @@ from etcdpy.backend.long_keys import CHUNK, delete_long, put_long
 if TYPE_CHECKING:
     from etcdpy.backend.batch import Batch
     from etcdpy.backend.environment import Database
+    from etcdpy.backend.observed import BackendObserved
 
 SORT_RUN_KEYS: Final = 1000
 
 logger = logging.getLogger(__name__)
 
 
-def write_batch(database: "Database", batch: "Batch") -> None:
+def write_batch(database: "Database", batch: "Batch", observed: "BackendObserved") -> None:
     """Write one batch in one synced transaction, or nothing of it."""
+    started = perf_counter()
     try:
         with database.env.begin(write=True) as txn:
             for bucket in Bucket:
                 values = batch.values[bucket]
                 if values:
                     _write_bucket(txn, bucket, database.buckets[bucket], database.tails, values)
+            written = perf_counter()
     except lmdb.Error as error:
         raise translate(error) from error
+    ended = perf_counter()
+    observed.writes_s.observe(ended - written)
+    observed.commits_s.observe(ended - started)
 
 
 def _write_bucket(

@@ -32,6 +32,7 @@ from etcdpy.lease.errors import (
     LeaseTTLTooLarge,
     NotPrimary,
 )
+from etcdpy.lease.observed import LeaseObserved
 from etcdpy.proto.lease_pb2 import Lease as StoredLease
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class Lessor:
         *,
         retry_s: float = REVOKE_RETRY_S,
         checkpoint_interval_s: int = CHECKPOINT_INTERVAL_S,
+        observed: LeaseObserved | None = None,
     ) -> None:
+        self.observed = LeaseObserved() if observed is None else observed
         self._backend = backend
         self._ttl_min_s = ttl_min_s
         self._retry_s = retry_s
@@ -160,6 +163,8 @@ class Lessor:
             raise LeaseExists(f"lease {lease_id:x} exists")
         lease = Lease(lease_id, max(ttl, self._ttl_min_s))
         self._leases[lease_id] = lease
+        self.observed.granted += 1
+        self.observed.ttls_s.observe(lease.ttl)
         self._persist(lease)
         if self._primary:
             self._unstarted[lease_id] = lease
@@ -172,6 +177,7 @@ class Lessor:
         for key in keys:
             del self._lease_by_key[key]
         del self._leases[lease_id]
+        self.observed.revoked += 1
         self._backend.delete(Bucket.LEASE, _LEASE_KEY.pack(lease_id))
         self._unstarted.pop(lease_id, None)
         self._deadlines.forget(lease_id)
@@ -240,6 +246,7 @@ class Lessor:
             raise LeaseExpired(f"lease {lease_id:x} ran out {now - lease.expires_at:.3f} s ago")
         lease.remaining_ttl = 0
         lease.expires_at = now + lease.ttl
+        self.observed.renewed += 1
         return lease.ttl
 
     def expired(self, now: float, limit: int = EXPIRED_PER_SCAN_MAX) -> list[int]:

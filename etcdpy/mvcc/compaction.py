@@ -20,6 +20,7 @@ from etcdpy.mvcc.errors import CorruptStore
 from etcdpy.mvcc.hash import HashKV, KeepSet, RecordHash
 from etcdpy.mvcc.key_index import forget
 from etcdpy.mvcc.key_value import key_of
+from etcdpy.mvcc.observed import StoreObserved
 from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, encode_revision, main_of
 
 _KEY: Final = Bucket.KEY.value
@@ -34,8 +35,11 @@ HASHES_MAX: Final = 10
 class Compaction:
     """The work that one compaction leaves to do."""
 
-    def __init__(self, backend: Backend, revision: int, previous: int, *, hashes: bool) -> None:
+    def __init__(
+        self, backend: Backend, revision: int, previous: int, observed: StoreObserved, *, hashes: bool
+    ) -> None:
         self.revision = revision
+        self._observed = observed
         self._previous = previous
         self._backend = backend
         self._keep = KeepSet(backend, revision, with_tombstones=True)
@@ -62,6 +66,7 @@ class Compaction:
             if not flag:
                 forget(backend, key_of(data), record[:REVISION_BYTES])
                 backend.delete(_KEY, record)
+                self._observed.compacted_records += 1
         self._position = rows[-1][0] + b"\x00"
         return True
 
@@ -69,14 +74,17 @@ class Compaction:
 class Compactor:
     """Compactions asked for, running and done, of one store."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, observed: StoreObserved) -> None:
         self._backend = backend
+        self._observed = observed
         self.finished_revision = _stored_revision(backend, FINISHED)
         self._scheduled_revision = max(_stored_revision(backend, SCHEDULED), self.finished_revision)
         self._waiting: list[Compaction] = []
         self._hashes: dict[int, HashKV] = {}
         if self._scheduled_revision > self.finished_revision:
-            interrupted = Compaction(backend, self._scheduled_revision, self.finished_revision, hashes=False)
+            interrupted = Compaction(
+                backend, self._scheduled_revision, self.finished_revision, observed, hashes=False
+            )
             self._waiting.append(interrupted)
 
     @property
@@ -91,7 +99,8 @@ class Compactor:
     def schedule(self, revision: int) -> None:
         previous = self._scheduled_revision
         assert revision > previous, f"compaction at {revision} after {previous}"
-        self._waiting.append(Compaction(self._backend, revision, previous, hashes=not self._waiting))
+        hashes = not self._waiting
+        self._waiting.append(Compaction(self._backend, revision, previous, self._observed, hashes=hashes))
         self._scheduled_revision = revision
         self._backend.put(Bucket.META, SCHEDULED, encode_revision(revision))
 

@@ -19,6 +19,7 @@ from etcdpy.mvcc.hash import HashKV, HashKVJob, hash_all
 from etcdpy.mvcc.history import PastEvent, events_between
 from etcdpy.mvcc.key_counts import SEGMENT_KEYS_MAX, KeyCounts
 from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, KeyMeta, Row, Rows, attachments, decode_meta
+from etcdpy.mvcc.observed import StoreObserved
 from etcdpy.mvcc.ranges import RangeResult, Ranges, Values, bound, without_values
 from etcdpy.mvcc.revision import main_of
 from etcdpy.mvcc.txn import WriteTxn
@@ -30,9 +31,16 @@ _INDEX: Final = Bucket.INDEX.value
 class Store:
     """Keys, values and their history over one backend."""
 
-    def __init__(self, backend: Backend, *, segment_keys_max: int = SEGMENT_KEYS_MAX) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        segment_keys_max: int = SEGMENT_KEYS_MAX,
+        observed: StoreObserved | None = None,
+    ) -> None:
         self.backend = backend
-        self._compactor = Compactor(backend)
+        self.observed = StoreObserved() if observed is None else observed
+        self._compactor = Compactor(backend, self.observed)
         self.compact_revision = self._compactor.revision
         last = backend.last(_KEY)
         self.revision = max(1, self.compact_revision, 0 if last is None else main_of(last[0]))
@@ -45,11 +53,13 @@ class Store:
 
     def current(self, key: bytes) -> KeyMeta | None:
         """What is known of a live key without its value."""
+        self.observed.ranges += 1
         entry = self.backend.get(_INDEX, key)
         return None if entry is None or len(entry) == TOMBSTONE_BYTES else decode_meta(entry)
 
     def get(self, key: bytes) -> bytes | None:
         """The current KeyValue of a key."""
+        self.observed.ranges += 1
         entry = self.backend.get(_INDEX, key)
         if entry is None or len(entry) == TOMBSTONE_BYTES:
             return None
@@ -81,6 +91,7 @@ class Store:
         if not range_end and not (at or count_only or keys_only or metas):
             data = self.get(key)
             return RangeResult([], 0, current) if data is None else RangeResult([data], 1, current)
+        self.observed.ranges += 1
         if count_only:
             return RangeResult([], self._count(key, range_end, at), current)
         if keys_only or at or not range_end:

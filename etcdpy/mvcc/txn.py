@@ -32,13 +32,15 @@ _INDEX: Final = Bucket.INDEX.value
 class WriteTxn:
     """One write transaction; `end` closes it. There is one at a time."""
 
-    __slots__ = ("_backend", "_events", "_main", "_store")
+    __slots__ = ("_backend", "_events", "_main", "_observed", "_operations", "_store")
 
     def __init__(self, store: "Store") -> None:
         self._store = store
         self._backend = store.backend
         self._main = store.revision + 1
         self._events: list[Event] = []
+        self._observed = store.observed
+        self._operations = 0
 
     @property
     def revision(self) -> int:
@@ -53,10 +55,17 @@ class WriteTxn:
     def has_written(self) -> bool:
         return bool(self._events)
 
+    def checked(self) -> None:
+        """What was read so far decided what to do; doing it begins now. The two count separately."""
+        self._observed.ended(self._operations)
+        self._operations = 0
+
     def current(self, key: bytes) -> KeyMeta | None:
+        self._operations += 1
         return self._store.current(key)
 
     def get(self, key: bytes) -> bytes | None:
+        self._operations += 1
         return self._store.get(key)
 
     def range(
@@ -71,6 +80,7 @@ class WriteTxn:
         metas: bool = False,
     ) -> RangeResult:
         """As Store.range, with the writes so far. An older revision must lie before this transaction."""
+        self._operations += 1
         result = self._store.range(
             key,
             range_end,
@@ -85,6 +95,10 @@ class WriteTxn:
 
     def put(self, key: bytes, value: bytes, lease: int = 0) -> None:
         assert key, "a key has at least one byte"
+        observed = self._observed
+        observed.puts += 1
+        observed.put_bytes += len(key) + len(value)
+        self._operations += 1
         main = self._main
         backend = self._backend
         revision = encode_revision(main, len(self._events))
@@ -108,6 +122,8 @@ class WriteTxn:
 
     def delete_range(self, key: bytes, range_end: bytes = b"") -> int:
         """Delete the live keys of the range in key order; how many there were."""
+        self._observed.deletes += 1
+        self._operations += 1
         rows = self._store.live_rows(key, range_end)
         for row_key, entry in rows:
             self._delete(row_key, entry)
@@ -128,5 +144,6 @@ class WriteTxn:
 
     def end(self) -> list[Event]:
         """Fix the revision. Without a write the store stays at the revision it had."""
+        self._observed.ended(self._operations)
         self._store.finish(self, self.revision)
         return self._events

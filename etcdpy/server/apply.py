@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from etcdpy.cluster.version import Version
 from etcdpy.lease import LeaseError
-from etcdpy.mvcc import MvccError
+from etcdpy.mvcc import Compacted, MvccError
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.server import txn as txns
 from etcdpy.server.alarms import CORRUPT, NOSPACE
 from etcdpy.server.errors import Corrupt, NoSpace, NotSupported, ServerError
+from etcdpy.server.observed import Operation
 from etcdpy.server.quota import request_cost
 from etcdpy.server.results import Result
 
@@ -59,7 +60,7 @@ class Applier:
         self._membership = membership
         self._quota = quota
         self._keeps_checkpoints = keeps_checkpoints
-        self._handlers: dict[str, Callable[[Any], Message]] = {
+        handlers: dict[str, Callable[[Any], Message]] = {
             "put": self._put,
             "delete_range": self._delete_range,
             "txn": self._txn,
@@ -71,16 +72,24 @@ class Applier:
             "cluster_version_set": self._cluster_version_set,
             "cluster_member_attr_set": self._cluster_member_attr_set,
         }
+        self._operations = {kind: Operation(kind, handler) for kind, handler in handlers.items()}
+        # Kinds of which some were applied since whoever counts them has looked.
+        self.touched: list[Operation] = []
 
     def apply(self, kind: str, request: Any) -> Result:
         """Apply one request; `request` is the message of that field."""
-        handler = self._handlers.get(kind)
-        if handler is None:
+        operation = self._operations.get(kind)
+        if operation is None:
             return Result(error=NotSupported(kind), revision=self._store.revision)
+        if not operation.applied:
+            self.touched.append(operation)
+        operation.applied += 1
         try:
             self._check_alarms(kind, request)
-            response = handler(request)
+            response = operation.handler(request)
         except (ServerError, MvccError, LeaseError) as error:
+            if not isinstance(error, Compacted):  # etcd counts this one as a success
+                operation.failed += 1
             return Result(error=error, revision=self._store.revision)
         return Result(response, None, self._store.revision)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     CallSoon = Callable[[Callable[[], None]], None]
 
+    from etcdpy.backend.observed import BackendObserved
     from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
     from etcdpy.server.config import Config
     from etcdpy.server.log import Logger
@@ -168,13 +169,14 @@ def has_data(config: Config) -> bool:
     return wal.exists(layout(config).wal_dir)
 
 
-def open_backend(config: Config, call_soon: CallSoon) -> Backend:
-    """The member's database."""
+def open_backend(config: Config, call_soon: CallSoon, observed: BackendObserved | None = None) -> Backend:
+    """The member's database; with `observed`, the counters of the one that it replaces."""
     return Backend.open(
         layout(config).backend,
         call_soon=call_soon,
         batch_interval_s=config.backend_batch_interval_s,
         batch_operations_max=config.backend_batch_limit,
+        observed=observed,
     )
 
 
@@ -197,14 +199,21 @@ def _open_backend_at(config: Config, call_soon: CallSoon, snapshot_index: int) -
     return backend
 
 
-def build_state(config: Config, backend: Backend, hub: WatchHub | None = None) -> State:
-    """Everything that stands on a backend; with `hub`, the watchers of the state that it replaces."""
-    store = Store(backend)
-    if hub is None:
+def build_state(config: Config, backend: Backend, replaced: State | None = None) -> State:
+    """Everything that stands on a backend; with the watchers and the counters of the state that it
+    replaces.
+    """
+    store = Store(backend, observed=None if replaced is None else replaced.store.observed)
+    if replaced is None:
         hub = WatchHub(store, progress_interval_s=config.watch_progress_notify_interval_s)
     else:
+        hub = replaced.hub
         hub.restore(store)
-    lessor = Lessor(backend, config.lease_ttl_min_s)
+    lessor = Lessor(
+        backend,
+        config.lease_ttl_min_s,
+        observed=None if replaced is None else replaced.lessor.observed,
+    )
     for lease_id, key in store.attached_leases():
         lessor.attach(lease_id, key)
     alarms = Alarms(backend)

@@ -31,13 +31,14 @@ from etcdpy.server.errors import (
     TimeoutLeaderTransfer,
     TooManyRequests,
 )
+from etcdpy.server.observed import MemberObserved
 from etcdpy.server.read import ReadQueue
 from etcdpy.server.requests import decode_request, encode_request
 from etcdpy.server.results import Result
 from etcdpy.server.waits import Wait, Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from google.protobuf.message import Message
 
@@ -133,6 +134,7 @@ class Member:
         self._transfers: list[tuple[int, float, Callable[[Exception | None], None]]] = []
         self._leader = 0
         self._leader_found_at: float | None = None
+        self.observed = MemberObserved()
 
     # What a response header and a status say.
 
@@ -160,6 +162,11 @@ class Member:
     def is_leader(self) -> bool:
         """Whether this member leads its term."""
         return self.node.role is Role.LEADER
+
+    @property
+    def pending_proposals(self) -> int:
+        """Proposals that wait to be applied."""
+        return len(self._waits)
 
     # Requests.
 
@@ -342,8 +349,7 @@ class Member:
         for read_state in ready.read_states:
             self._reads.confirm(read_state.context, read_state.index)
         if ready.committed_entries:
-            for entry in ready.committed_entries:
-                self._apply_entry(entry)
+            self._apply_entries(ready.committed_entries)
             if self.applied_index > self._covered_index:
                 # Until then the backend is ahead of what is counted again after a restart, and must stay so:
                 # an index that went back would have the same entries applied twice after the next crash.
@@ -372,13 +378,26 @@ class Member:
         assert snapshot.index > self.applied_index, (
             f"snapshot at {snapshot.index}, {self.applied_index} applied"
         )
+        self.observed.installing_snapshot = 1
         self.state = self.install(snapshot)
+        self.observed.installing_snapshot = 0
         self.applied_index, self.applied_term = snapshot.index, snapshot.term
         self._covered_index = snapshot.index
         self._look_at_configuration()
         self.on_state_replaced()
 
     # Applying.
+
+    def _apply_entries(self, entries: Sequence[Entry]) -> None:
+        started = self.clock()
+        for entry in entries:
+            self._apply_entry(entry)
+        touched = self.state.applier.touched
+        if touched:
+            took = self.clock() - started
+            self.observed.applied.batch_ended(touched, took)
+            if took > self.config.warning_apply_duration_s:
+                self.observed.slow_applies += 1
 
     def _apply_entry(self, entry: Entry) -> None:
         assert entry.index == self.applied_index + 1, f"applying {entry.index} after {self.applied_index}"
@@ -459,6 +478,7 @@ class Member:
         )
         if soft_state.leader != self._leader:
             if soft_state.leader:
+                self.observed.leader_changes += 1
                 self._leader_found_at = now
                 # The leader before may have lost the question; the new one answers it as well.
                 context = self._reads.ask_again(now)
@@ -470,6 +490,7 @@ class Member:
         self.on_leader_change(soft_state.leader)
 
     def _timeout_error(self, wait: Wait) -> Exception:
+        self.observed.proposals_failed += 1
         if wait.data in self._inbox:
             self._inbox.remove(wait.data)
             return CallerDeadline()

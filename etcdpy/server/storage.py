@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from etcdpy.raft.messages import HardState, Ready
     from etcdpy.wal import Log, SnapshotFiles
+    from etcdpy.wal.observed import SnapshotFilesObserved, WalObserved
 
 
 class Storage:
@@ -31,6 +32,16 @@ class Storage:
         self._snapshots_max = snapshots_max
         self.snapshot_index = first_snapshot_index
         self._unsaved: HardState | None = None
+
+    @property
+    def log_observed(self) -> WalObserved:
+        """What the log has counted."""
+        return self._log.observed
+
+    @property
+    def files_observed(self) -> SnapshotFilesObserved:
+        """What the snapshot files have counted."""
+        return self._files.observed
 
     def save_job(self, ready: Ready) -> Callable[[], None] | None:
         """A job that makes entries and hard state durable; None when nothing has to be.

@@ -70,6 +70,9 @@ class TxnReader(Reader, Protocol):
 class Writer(TxnReader, Protocol):
     """An open write transaction of the store."""
 
+    def checked(self) -> None:
+        """All reads so far were made to decide what to do."""
+
     def get(self, key: bytes, /) -> bytes | None:
         """The serialized key-value of a key."""
 
@@ -145,6 +148,7 @@ def apply_txn(writer: Writer, leases: Leases, request: TxnRequest) -> TxnRespons
     """
     path = _choose_path(writer, request, [])
     _PathCheck(writer, leases).run(request, iter(path))
+    writer.checked()
     response = TxnResponse()
     _Execution(writer, writer, leases).run(request, iter(path), response)
     return response

@@ -303,7 +303,7 @@ class Process:
         machine.database = database.copy()
         self.backend = self._open_backend()
         self.covered_index = self.backend.consistent_index
-        return build_state(machine.config, cast("Backend", self.backend), self.member.state.hub)
+        return build_state(machine.config, cast("Backend", self.backend), self.member.state)
 
     # The disk of the driver.
 

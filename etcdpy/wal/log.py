@@ -13,10 +13,12 @@ etcd 3.5's.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from etcdpy.wal.errors import LogExists, LogFailed
 from etcdpy.wal.files import Files, RealFiles, write_all
+from etcdpy.wal.observed import WalObserved
 from etcdpy.wal.record import RecordKind, encode_entries, encode_record
 from etcdpy.wal.recovery import Recovered, Recovery, SegmentScan, SnapshotMark, read_marks
 from etcdpy.wal.segment import SegmentName, list_segments, open_locked, prepare_segment, select_segments
@@ -52,6 +54,7 @@ class Log:
 
     def __init__(self, directory: Path, files: Files, segment_bytes: int, segments_max: int) -> None:
         self.directory = directory
+        self.observed = WalObserved()
         self._files = files
         self._segment_bytes = segment_bytes
         self._segments_max = segments_max
@@ -142,8 +145,10 @@ class Log:
         """Bring to disk what was appended without `sync`."""
         if not self._unsynced:
             return
+        started = perf_counter()
         with self._final_errors():
             self._files.fdatasync(self._held[-1][1])
+        self.observed.syncs_s.observe(perf_counter() - started)
         self._unsynced = False
 
     def release_to(self, index: int) -> None:
@@ -246,12 +251,15 @@ class Log:
 
     def _write(self, data: bytes, crc: int) -> None:
         descriptor = self._held[-1][1]
+        started = perf_counter()
         try:
             write_all(self._files, descriptor, data, self._offset)
         except OSError as error:
             failure = self._fail(error)
             self._drop_partial_write(descriptor)
             raise failure from error
+        self.observed.writes_s.observe(perf_counter() - started)
+        self.observed.written_bytes += len(data)
         self._offset += len(data)
         self._crc = crc
         self._unsynced = True

@@ -9,6 +9,7 @@ it.
 from __future__ import annotations
 
 import re
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
@@ -17,6 +18,7 @@ from google_crc32c import extend
 from etcdpy.proto import raft_pb2, snap_pb2
 from etcdpy.wal.errors import CorruptSnapshot
 from etcdpy.wal.files import Files, RealFiles, write_all
+from etcdpy.wal.observed import SnapshotFilesObserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +36,7 @@ class SnapshotFiles:
 
     def __init__(self, directory: Path, *, files: Files | None = None) -> None:
         self.directory = directory
+        self.observed = SnapshotFilesObserved()
         self._files = files or RealFiles()
 
     def save(self, snapshot: raft_pb2.Snapshot) -> Path:
@@ -42,17 +45,23 @@ class SnapshotFiles:
         files = self._files
         path = self.directory / f"{snapshot.metadata.term:016x}-{snapshot.metadata.index:016x}.snap"
         staging = path.with_name("tmp." + path.name)
+        started = perf_counter()
         data = encode_snapshot(snapshot)
+        encoded = perf_counter()
         files.make_directory(self.directory)
         descriptor = files.open(staging, create=True)
         try:
             files.truncate(descriptor, 0)
             write_all(files, descriptor, data, 0)
+            written = perf_counter()
             files.fdatasync(descriptor)
+            self.observed.syncs_s.observe(perf_counter() - written)
         finally:
             files.close(descriptor)
         files.rename(staging, path)
         files.sync_directory(self.directory)
+        self.observed.encodes_s.observe(encoded - started)
+        self.observed.saves_s.observe(perf_counter() - started)
         return path
 
     def newest(self, marks: Iterable[SnapshotMark]) -> raft_pb2.Snapshot | None:

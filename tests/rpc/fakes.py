@@ -86,6 +86,9 @@ class ModelStore:
     def end(self) -> None:
         self.settled = self.revision
 
+    def checked(self) -> None:
+        """Nothing is counted here."""
+
     def current(self, key: bytes) -> KeyValue | None:
         return self.states[self.revision].get(key)
 

@@ -122,7 +122,10 @@ class KV(Service):
 
         def read() -> None:
             store = member.state.store
-            self.respond(call, read_txn(store, request), store.revision)
+            ranges_before = store.observed.ranges
+            response = read_txn(store, request)
+            store.observed.ended(store.observed.ranges - ranges_before)
+            self.respond(call, response, store.revision)
 
         if is_txn_serializable(request):
             read()
