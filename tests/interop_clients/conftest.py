@@ -1,4 +1,4 @@
-"""Servers for real clients, each started once: plain, with TLS, and with TLS that asks for certificates."""
+"""Servers for real clients, each started once: plain, TLS, TLS that asks for certificates, and a cluster."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop_clients.endpoints import running
+from tests.interop_clients.endpoints import Endpoint, running
+from tests.support.quorum import MixedCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.interop_clients.endpoints import Endpoint
     from tests.support.programs import Kind
 
 
@@ -33,7 +33,16 @@ def mutual_endpoint(candidate: Kind, tmp_path_factory: pytest.TempPathFactory) -
         yield server
 
 
-@pytest.fixture(params=["plain", "mutual"])
+@pytest.fixture(scope="session")
+def three_endpoint(candidate: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """One of three members that does not lead, so that every write is forwarded."""
+    with MixedCluster(tmp_path_factory.mktemp("three"), [candidate] * 3) as cluster:
+        leader = cluster.leader()
+        follower = next(member for member in cluster.members if member is not leader)
+        yield Endpoint(follower.client_port)
+
+
+@pytest.fixture(params=["plain", "mutual", "three"])
 def endpoint(request: pytest.FixtureRequest) -> Endpoint:
     """For clients that have certificates."""
     found: Endpoint = request.getfixturevalue(f"{request.param}_endpoint")

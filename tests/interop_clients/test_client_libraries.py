@@ -1,4 +1,4 @@
-"""Client libraries that other people wrote, on other people's HTTP/2: grpcio, aetcd, etcetra, etcd3."""
+"""Client libraries that other people wrote, on their HTTP: grpcio, aetcd, etcetra, etcd3gw, etcd3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NPM_SECONDS_MAX = 180.0
 
 def needs(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: see tests/interop_clients/requirements.txt")
+        pytest.skip(f"{package} is not installed: see tests/interop*/requirements.txt")
 
 
 def test_grpcio(endpoint: Endpoint) -> None:
@@ -58,6 +58,17 @@ def test_etcetra(endpoint: Endpoint) -> None:
         "transactions",
         "watching",
         "leases",
+    ]
+
+
+def test_etcd3gw(endpoint: Endpoint) -> None:
+    needs("etcd3gw")
+    assert play_python(endpoint, "etcd3gw_session.py") == [
+        "keys_and_values",
+        "transactions",
+        "watching",
+        "leases_and_locks",
+        "the_cluster",
     ]
 
 
