@@ -3,7 +3,10 @@
 It knows the wire and nothing of the server: it works with every etcd from 3.4 on. See `docs/client.md`.
 """
 
+from etcdpy.client import compare, op
+from etcdpy.client.auth import AuthStatus, Permission
 from etcdpy.client.client import AsyncClient, Client
+from etcdpy.client.cluster import Alarm, HashKv, Member, Status
 from etcdpy.client.errors import (
     AuthFailed,
     Cancelled,
@@ -29,13 +32,42 @@ from etcdpy.client.errors import (
     Unimplemented,
     WatchEnded,
 )
+from etcdpy.client.keys import KeyRange, between, from_key, prefix
 from etcdpy.client.settings import BadEndpoint, Settings, Tls
+from etcdpy.client.values import (
+    DeleteResult,
+    Event,
+    GetResult,
+    Header,
+    KeyValue,
+    PutResult,
+    TxnResult,
+)
 
 __all__ = [
     "AsyncClient",
     "Client",
     "Settings",
     "Tls",
+    "KeyRange",
+    "prefix",
+    "between",
+    "from_key",
+    "op",
+    "compare",
+    "KeyValue",
+    "Event",
+    "Header",
+    "GetResult",
+    "PutResult",
+    "DeleteResult",
+    "TxnResult",
+    "Member",
+    "Status",
+    "HashKv",
+    "Alarm",
+    "Permission",
+    "AuthStatus",
     "BadEndpoint",
     "EtcdError",
     "AuthFailed",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import grpc.aio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from google.protobuf.message import Message
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response", bound="Message")
+T = TypeVar("T")
 
 
 class AsyncTransport:
@@ -68,6 +69,9 @@ class AsyncTransport:
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def run_blocking(self, job: Callable[[], T]) -> T:
+        return await asyncio.to_thread(job)
 
     async def close(self) -> None:
         """End all calls."""

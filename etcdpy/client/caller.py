@@ -27,7 +27,7 @@ from etcdpy.client.settings import BadEndpoint, Endpoint
 from etcdpy.proto import rpc_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from google.protobuf.message import Message
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response", bound="Message")
+T = TypeVar("T")
 
 
 class Default:
@@ -77,6 +78,10 @@ class Transport(Protocol):
 
     async def pause(self, seconds: float) -> None:
         """Wait."""
+        ...
+
+    async def run_blocking(self, job: Callable[[], T]) -> T:
+        """Do what takes its time, out of the way of an event loop."""
         ...
 
 

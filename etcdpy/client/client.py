@@ -2,81 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from etcdpy.client.aio import AsyncTransport
-from etcdpy.client.caller import DEFAULT, Caller, Timeout
+from etcdpy.client.auth import AuthCalls
+from etcdpy.client.caller import Caller
+from etcdpy.client.cluster import ClusterCalls
+from etcdpy.client.kv import KeyCalls
 from etcdpy.client.plain import PlainTransport
 from etcdpy.client.settings import DEFAULT_ENDPOINT, Settings, Tls, endpoints_of
-from etcdpy.client.sides import AsyncSide, PlainSide, both, both_iterate
+from etcdpy.client.sides import AsyncSide, PlainSide
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
-    from google.protobuf.message import Message
 
-    from etcdpy.client.rpcs import DownRpc, UnaryRpc
-
-Request = TypeVar("Request", bound="Message")
-Response = TypeVar("Response", bound="Message")
+class Everything(KeyCalls, AuthCalls, ClusterCalls):
+    """All calls."""
 
 
-class Calls:
-    """Raw calls, for whoever wants the messages themselves; see `etcdpy.client.rpcs` for the table."""
-
-    _caller: Caller
-
-    @property
-    def endpoints(self) -> tuple[str, ...]:
-        """Where this client connects."""
-        return self._caller.endpoints
-
-    @both
-    async def call(
-        self,
-        rpc: UnaryRpc[Request, Response],
-        request: Request,
-        *,
-        timeout: Timeout = DEFAULT,
-        endpoint: str | None = None,
-        repeatable: bool | None = None,
-    ) -> Response:
-        """Send one request and return the response, both as protobuf messages.
-
-        Args:
-            timeout: seconds for all attempts together, None for no end; by default the client's own.
-            endpoint: ask this one and no other.
-            repeatable: whether the call may be made again when its fate is unknown; by default what
-                `rpc` says.
-
-        Raises:
-            EtcdError: of the kind that fits.
-        """
-        return await self._caller.call(
-            rpc, request, timeout=timeout, endpoint=endpoint, repeatable=repeatable
-        )
-
-    @both_iterate
-    async def receive(
-        self,
-        rpc: DownRpc[Request, Response],
-        request: Request,
-        *,
-        timeout: Timeout = None,
-        endpoint: str | None = None,
-    ) -> AsyncIterator[Response]:
-        """Send one request and iterate over the stream of responses.
-
-        Raises:
-            EtcdError: of the kind that fits.
-        """
-        async for response in self._caller.receive(rpc, request, timeout=timeout, endpoint=endpoint):
-            yield response
-
-
-class Client(Calls, PlainSide):
+class Client(Everything, PlainSide):
     """A client whose methods block the thread that calls them. Safe for many threads.
 
     Args:
@@ -115,7 +62,7 @@ class Client(Calls, PlainSide):
         self.close()
 
 
-class AsyncClient(Calls, AsyncSide):
+class AsyncClient(Everything, AsyncSide):
     """A client whose methods are awaited, on the event loop that runs at its first call.
 
     Args:

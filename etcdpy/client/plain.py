@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from google.protobuf.message import Message
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response", bound="Message")
+T = TypeVar("T")
 
 
 class PlainTransport:
@@ -68,6 +69,9 @@ class PlainTransport:
 
     async def pause(self, seconds: float) -> None:
         self._closing.wait(seconds)
+
+    async def run_blocking(self, job: Callable[[], T]) -> T:
+        return job()
 
     def close(self) -> None:
         """End all calls."""

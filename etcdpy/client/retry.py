@@ -33,6 +33,7 @@ PAUSE_MAX_S: Final = 0.5
 _FATE_UNKNOWN: Final = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.INTERNAL, Code.ABORTED}
 )
+_REFUSALS: Final = ("etcdserver: ", "auth: ", "bcrypt: ", "raft proposal dropped")
 # A stream that ends with one of these is opened again; see `is_interruption`.
 _INTERRUPTIONS: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.CANCELLED, Code.ABORTED})
 _TOKEN_TEXTS: Final = (TEXT_INVALID_TOKEN, TEXT_OLD_AUTH_REVISION, TEXT_USER_EMPTY)
@@ -69,7 +70,7 @@ class Attempts:
             return Verdict.AUTHENTICATE
         if self._repeatable:
             return Verdict.NEXT_ENDPOINT if error.code is Code.UNAVAILABLE else Verdict.RAISE
-        error.maybe_applied = error.code in _FATE_UNKNOWN and not isinstance(error, NoLeader)
+        error.maybe_applied = is_fate_unknown(error)
         return Verdict.RAISE
 
 
@@ -92,6 +93,16 @@ class Pauses:
     def reset(self) -> None:
         """An attempt has succeeded."""
         self._failures = 0
+
+
+def is_fate_unknown(error: EtcdError) -> bool:
+    """Whether a call that ended so may have taken effect."""
+    if isinstance(error, NoLeader):
+        return False
+    if error.code is Code.UNKNOWN:
+        # Refusals without a code of their own come as this one, but so do faults of everything in between.
+        return not error.text.startswith(_REFUSALS)
+    return error.code in _FATE_UNKNOWN
 
 
 def asks_for_token(error: EtcdError) -> bool:
