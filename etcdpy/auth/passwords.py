@@ -8,8 +8,6 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from typing import Final
 
-import bcrypt
-
 from etcdpy.auth.errors import NoPasswordUser, PasswordTooLong
 
 PASSWORD_BYTES_MAX: Final = 72
@@ -33,6 +31,8 @@ def check_length(password: str) -> bytes:
 
 def hash_password(password: bytes, cost: int) -> bytes:
     """The text that is kept instead of the password."""
+    import bcrypt  # only now: most members have no users, and all of them start sooner without it
+
     return bcrypt.hashpw(password, bcrypt.gensalt(cost, _REVISION))
 
 
@@ -40,6 +40,8 @@ def is_password(password: str, hashed: bytes) -> bool:
     """Whether this is the password. Bytes beyond the 72nd do not count, as when it was hashed by releases
     that did not refuse it.
     """
+    import bcrypt
+
     try:
         return bcrypt.checkpw(password.encode()[:PASSWORD_BYTES_MAX], hashed)
     except ValueError:  # what is kept is no hash
