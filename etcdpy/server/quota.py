@@ -40,7 +40,11 @@ class Quota:
         if self.limit_bytes == 0 or self._size < self.limit_bytes - ROOMY_BYTES:
             return True
         cost = request_cost(request)
-        return cost == 0 or self._size + cost < self.limit_bytes
+        if cost == 0 or self._size + cost < self.limit_bytes:
+            return True
+        # Nobody is refused, and no alarm raised, for a size of before the last defragmentation.
+        self.refresh()
+        return self._size + cost < self.limit_bytes
 
 
 def request_cost(request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> int:

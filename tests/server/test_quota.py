@@ -37,3 +37,10 @@ def test_the_size_is_looked_up_again_on_refresh() -> None:
     assert quota.available(pb.PutRequest(key=b"k"))
     quota.refresh()
     assert not quota.available(pb.PutRequest(key=b"k"))
+
+
+def test_nobody_is_refused_for_a_size_of_before_the_defragmentation() -> None:
+    sizes = [5000]
+    quota = Quota(1000, lambda: sizes[0])
+    sizes[0] = 100
+    assert quota.available(pb.PutRequest(key=b"k"))
