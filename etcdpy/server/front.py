@@ -20,7 +20,6 @@ from etcdpy.server.results import Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from etcdpy.server.logins import Logins
     from etcdpy.server.member import Member
     from etcdpy.server.reconfigure import Reconfiguration
     from etcdpy.server.request_ids import RequestIds
@@ -54,8 +53,7 @@ class Front:
         member: Member,
         reconfiguration: Reconfiguration,
         forwarding: Forwarding,
-        snapshots: SnapshotMaker,
-        logins: Logins,
+        snapshots: SnapshotMaker | None = None,
     ) -> None:
         self._member = member
         self._reconfiguration = reconfiguration
@@ -69,9 +67,6 @@ class Front:
         self._is_capable = True
         self.propose = member.propose
         self.confirm_read = member.confirm_read
-        self.when_applied = member.when_applied
-        self.authenticate = logins.authenticate
-        self.hash_password = logins.hash_password
 
     @property
     def raft_term(self) -> int:
@@ -82,11 +77,6 @@ class Front:
     def leader_id(self) -> int:
         """The leader as this member knows it, 0 for none."""
         return self._member.node.leader
-
-    @property
-    def applied_index(self) -> int:
-        """The last entry that has been applied here."""
-        return self._member.applied_index
 
     @property
     def is_learner(self) -> bool:
@@ -242,6 +232,13 @@ class Front:
         """Give unused space back to the file system."""
         self._member.state.backend.defragment(lambda error: done(Result(pb.DefragmentResponse(), error)))
 
+    def authenticate(self, request: pb.AuthenticateRequest, done: Done) -> None:
+        """Check a password and make a token."""
+        done(Result(error=NotSupported("authenticate")))
+
     def open_snapshot(self, done: Callable[[SnapshotFile | None, Exception | None], None]) -> None:
         """A snapshot of what has been applied so far."""
-        self._snapshots.make(done)
+        if self._snapshots is None:
+            done(None, NotSupported("snapshot"))
+        else:
+            self._snapshots.make(done)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from etcdpy.auth import AuthStore
     from etcdpy.backend import Backend
     from etcdpy.cluster.membership import Membership
     from etcdpy.lease import Lessor
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from etcdpy.mvcc.watch import WatchHub
     from etcdpy.server.alarms import Alarms
     from etcdpy.server.apply import Applier
-    from etcdpy.server.permits import Permits
     from etcdpy.server.quota import Quota
 
 
@@ -30,5 +28,3 @@ class State:
     membership: Membership
     quota: Quota
     applier: Applier
-    auth: AuthStore
-    permits: Permits
