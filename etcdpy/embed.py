@@ -44,6 +44,8 @@ from etcdpy.server.member import Member, PermanentlyRemoved
 from etcdpy.server.reconfigure import Reconfiguration
 from etcdpy.server.request_ids import RequestIds
 from etcdpy.server.snapshots import Received, SnapshotMaker
+from etcdpy.server.statistics import Statistics
+from etcdpy.v2store import CorruptRows
 from etcdpy.wal import WalError
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ StartError = (
     WalError,
     BackendError,
     CorruptMembership,
+    CorruptRows,
     DataInconsistent,
     OSError,
 )
@@ -158,7 +161,11 @@ class Server:
         self._hashing = hashing = Hashing(self.member, self._loop.call_later)
         host = MemberHost(self.member, hashing, self._maker, self._received)
         self.peers = PeerPort(host, self.member, log, tls)
-        self._driver = Driver(self.member, self._disk, self.peers.transport, self._loop.call_soon)
+        host.statistics = (
+            Statistics(self.member, self.peers.transport, time.time_ns) if config.enable_v2 else None
+        )
+        transport = host.statistics or self.peers.transport
+        self._driver = Driver(self.member, self._disk, transport, self._loop.call_soon)
         self.member.on_failure = self._fail
         self.member.install = self._install
         self.member.on_state_replaced = self._state_replaced
@@ -167,6 +174,7 @@ class Server:
         self.member.duties = duties
         reconfiguration = Reconfiguration(self.member, self.peers.transport, _unix_s)
         self.front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker)
+        self.front.statistics = host.statistics
         self.lock = -1
         self._ticker: asyncio.TimerHandle | None = None
         self._advancer: asyncio.Task[None] | None = None
@@ -252,7 +260,7 @@ class Server:
             self._backend_mail = Mailbox(self._loop)
             backend = bootstrap.open_backend(self.config, self._backend_mail, old.backend.observed)
             state = bootstrap.build_state(self.config, backend, old)
-        except (OSError, BackendError, MvccError, CorruptMembership) as error:
+        except (OSError, BackendError, MvccError, CorruptMembership, CorruptRows) as error:
             self.member.fail("failed to install a snapshot", error)
             raise
         assert backend.consistent_index == snapshot.index, f"{backend.consistent_index} in {snapshot.index}"

@@ -1,4 +1,4 @@
-"""Names of the buckets: etcd's own, and four that only etcdpy has.
+"""Names of the buckets: etcd's own, and five that only etcdpy has.
 
 A bucket is a small int so that the hot paths index a list with it. The string is the name of the LMDB
 database, and for etcd's buckets also the name inside a snapshot file and under a `Hash`.
@@ -25,6 +25,7 @@ class Bucket(IntEnum):
     HISTORY = 11
     ATTACHMENTS = 12
     COUNTS = 13
+    V2 = 14
 
 
 NAMES: Final[dict[Bucket, bytes]] = {
@@ -42,9 +43,11 @@ NAMES: Final[dict[Bucket, bytes]] = {
     Bucket.HISTORY: b"history",
     Bucket.ATTACHMENTS: b"attachments",
     Bucket.COUNTS: b"counts",
+    Bucket.V2: b"v2",
 }
 
-# What a snapshot carries and a `Hash` covers, in name order. The rest can be rebuilt from KEY.
+# What a snapshot carries and a `Hash` covers, in name order. The rest can be rebuilt from KEY,
+# but for V2, which travels as JSON.
 ETCD_BUCKETS: Final[tuple[Bucket, ...]] = tuple(
     sorted((bucket for bucket in Bucket if bucket < Bucket.INDEX), key=lambda bucket: NAMES[bucket])
 )

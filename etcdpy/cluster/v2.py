@@ -46,19 +46,33 @@ class PublishedAttributes:
 
 
 def dump_store(state: ClusterState) -> bytes:
-    """The dump that members of any 3.x take from a raft snapshot."""
+    """The dump that members of any 3.x take from a raft snapshot, of a store without clients' keys."""
+    return store_json(state, {"1": go_json(_directory("/1", {}))})
+
+
+def store_json(
+    state: ClusterState,
+    trees: Mapping[str, bytes],
+    index: int = 1,
+    hub: Mapping[str, object] | None = None,
+) -> bytes:
+    """The same with the JSON of the other directories by name, the store's index, and its history."""
     members = {format_id(member.id): _member_node(member) for _, member in sorted(state.members.items())}
-    root: dict[str, object] = {MEMBERS: _directory(f"/0/{MEMBERS}", members)}
+    cluster: dict[str, object] = {MEMBERS: _directory(f"/0/{MEMBERS}", members)}
     if state.removed:
         leaves: dict[str, object] = {
             format_id(identity): _leaf(f"/0/{REMOVED}/{format_id(identity)}", "")
             for identity in sorted(state.removed)
         }
-        root[REMOVED] = _directory(f"/0/{REMOVED}", leaves)
+        cluster[REMOVED] = _directory(f"/0/{REMOVED}", leaves)
     if state.version is not None:
-        root[VERSION] = _leaf(f"/0/{VERSION}", str(state.version))
-    tree = _directory("/", {"0": _directory("/0", root), "1": _directory("/1", {})})
-    return go_json({"Root": tree, "CurrentIndex": 1, "CurrentVersion": 2})
+        cluster[VERSION] = _leaf(f"/0/{VERSION}", str(state.version))
+    root = go_json(_directory("/", {"0": _directory("/0", cluster)}))
+    assert root.endswith(b"}}"), root[-20:]
+    rest = {} if hub is None else {"WatcherHub": hub}
+    tail = go_json({**rest, "CurrentIndex": index, "CurrentVersion": 2})
+    others = b"".join(b",%b:%b" % (go_json(name), tree) for name, tree in trees.items())
+    return b'{"Root":%b%b}},%b' % (root[:-2], others, tail[1:])
 
 
 def load_store(data: bytes) -> ClusterState:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from etcdpy.rpc.gateway import Gateway
     from etcdpy.rpc.member_view import MemberView
+    from etcdpy.rpc.v2 import V2Api
     from etcdpy.server.log import Logger
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -30,9 +31,12 @@ _NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 class HttpEndpoints:
     """Answers `/health` and `/version`, and lets the gateway answer below `/v3/`, if there is one."""
 
-    def __init__(self, member: MemberView, log: Logger, gateway: Gateway | None = None) -> None:
+    def __init__(
+        self, member: MemberView, log: Logger, gateway: Gateway | None = None, v2: V2Api | None = None
+    ) -> None:
         self._member = member
         self._gateway = gateway
+        self._v2 = v2
         self._routes: dict[str, Handler] = {"/health": self._health, "/version": self._version}
         self._sessions: dict[object, Http1Session] = {}
         self._server = web.Server(
@@ -73,6 +77,8 @@ class HttpEndpoints:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._gateway is not None and self._gateway.is_for(request.path):
             return await self._gateway.answer(request, self._sessions[request.protocol])
+        if self._v2 is not None and self._v2.is_for(request.path):
+            return await self._v2.answer(request, self._sessions[request.protocol])
         handler = self._routes.get(request.path)
         if handler is None:
             return _text(404, "404 page not found")

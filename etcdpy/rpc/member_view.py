@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from etcdpy.proto import rpc_pb2
+    from etcdpy.proto.etcdserver_pb2 import Request
     from etcdpy.server.request_ids import RequestIds
     from etcdpy.server.results import Done
     from etcdpy.server.state import State
+    from etcdpy.server.statistics import Statistics
 
 
 class LimitsView(Protocol):
@@ -67,6 +69,10 @@ class MemberView(Protocol):
         """Current term."""
 
     @property
+    def commit_index(self) -> int:
+        """Last entry known to be on a quorum."""
+
+    @property
     def leader_id(self) -> int:
         """The leader as this member knows it, 0 for none."""
 
@@ -89,6 +95,10 @@ class MemberView(Protocol):
         """
 
     @property
+    def statistics(self) -> Statistics | None:
+        """What `/v2/stats` tells, if the v2 API is on."""
+
+    @property
     def request_ids(self) -> RequestIds:
         """Where new lease ids come from."""
 
@@ -99,6 +109,9 @@ class MemberView(Protocol):
         form, which goes into the log as it is. Errors before that: Stopped, TooManyRequests,
         RequestTooLarge, the timeouts.
         """
+
+    def propose_v2(self, request: Request, done: Done) -> None:
+        """The same with a request of the v2 API; the result is a `V2Result`."""
 
     def confirm_read(self, done: Callable[[Exception | None], None]) -> None:
         """`done(None)` when a read of the local state is linearizable, `done(error)` when it cannot be."""

@@ -15,6 +15,7 @@ from etcdpy.rpc.gateway import Gateway
 from etcdpy.rpc.http1 import HttpEndpoints
 from etcdpy.rpc.port import Port, PortLimits, Speaks
 from etcdpy.rpc.services import Health, make_router
+from etcdpy.rpc.v2 import V2Api
 
 if TYPE_CHECKING:
     import socket
@@ -58,7 +59,8 @@ class Listeners:
         self._router = make_router(member, Health())
         limits = limits or port_limits_of(config)
         gateway = Gateway(self._router, limits.receive_bytes_max) if config.enable_grpc_gateway else None
-        self._http = HttpEndpoints(member, log, gateway)
+        v2 = V2Api(member) if config.enable_v2 else None
+        self._http = HttpEndpoints(member, log, gateway, v2)
         self.port = Port(
             self._router,
             self._deadlines,

@@ -14,11 +14,14 @@ from etcdpy.lease import LeaseError
 from etcdpy.mvcc import Compacted, MvccError
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.server import txn as txns
+from etcdpy.server import v2_requests
 from etcdpy.server.alarms import CORRUPT, NOSPACE
 from etcdpy.server.errors import Corrupt, NoSpace, NotSupported, ServerError
 from etcdpy.server.observed import Operation
 from etcdpy.server.quota import request_cost
-from etcdpy.server.results import Result
+from etcdpy.server.results import Result, V2Result
+from etcdpy.server.v2_state import note_attributes, note_version
+from etcdpy.v2store import StoreFault, V2Error, apply_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from etcdpy.mvcc.watch import WatchHub
     from etcdpy.server.alarms import Alarms
     from etcdpy.server.quota import Quota
+    from etcdpy.v2store import Store as V2Store
 
 # Requests that a CORRUPT alarm stops: everything that writes.
 _STOPPED_BY_CORRUPT = frozenset({"put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke"})
@@ -50,6 +54,7 @@ class Applier:
         alarms: Alarms,
         membership: Membership,
         quota: Quota,
+        v2: V2Store,
         *,
         keeps_checkpoints: bool = False,
     ) -> None:
@@ -59,6 +64,7 @@ class Applier:
         self._alarms = alarms
         self._membership = membership
         self._quota = quota
+        self._v2 = v2
         self._keeps_checkpoints = keeps_checkpoints
         handlers: dict[str, Callable[[Any], Message]] = {
             "put": self._put,
@@ -80,6 +86,8 @@ class Applier:
         """Apply one request; `request` is the message of that field."""
         operation = self._operations.get(kind)
         if operation is None:
+            if kind == v2_requests.KIND:
+                return self._apply_v2(request)
             return Result(error=NotSupported(kind), revision=self._store.revision)
         if not operation.applied:
             self.touched.append(operation)
@@ -92,6 +100,12 @@ class Applier:
                 operation.failed += 1
             return Result(error=error, revision=self._store.revision)
         return Result(response, None, self._store.revision)
+
+    def _apply_v2(self, request: Any) -> Result:
+        try:
+            return V2Result(event=apply_request(self._v2, request), revision=self._store.revision)
+        except (V2Error, StoreFault) as error:
+            return Result(error=error, revision=self._store.revision)
 
     def _check_alarms(self, kind: str, request: Any) -> None:
         if not self._alarms:
@@ -152,11 +166,14 @@ class Applier:
 
     def _cluster_version_set(self, request: Any) -> Message:
         self._membership.set_cluster_version(request.ver)
+        note_version(self._v2)
         return pb.AlarmResponse()
 
     def _cluster_member_attr_set(self, request: Any) -> Message:
         attributes = request.member_attributes
-        self._membership.publish_attributes(request.member_ID, attributes.name, tuple(attributes.client_urls))
+        urls = tuple(attributes.client_urls)
+        if self._membership.publish_attributes(request.member_ID, attributes.name, urls):
+            note_attributes(self._v2, request.member_ID)
         return pb.AlarmResponse()
 
 

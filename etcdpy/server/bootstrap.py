@@ -33,6 +33,7 @@ from etcdpy.server.quota import Quota
 from etcdpy.server.snapshots import Received
 from etcdpy.server.state import State
 from etcdpy.server.storage import Storage
+from etcdpy.server.v2_state import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,6 +220,7 @@ def build_state(config: Config, backend: Backend, replaced: State | None = None)
     alarms = Alarms(backend)
     membership = Membership(backend, learners_max=config.max_learners)
     quota = Quota(config.quota_backend_bytes, lambda: backend.size_bytes)
+    v2 = open_store(backend, None if replaced is None else replaced.v2.watchers)
     applier = Applier(
         store,
         hub,
@@ -226,9 +228,10 @@ def build_state(config: Config, backend: Backend, replaced: State | None = None)
         alarms,
         membership,
         quota,
+        v2,
         keeps_checkpoints=config.features["LeaseCheckpointPersist"],
     )
-    return State(backend, store, hub, lessor, alarms, membership, quota, applier)
+    return State(backend, store, hub, lessor, alarms, membership, quota, applier, v2)
 
 
 def _founded(config: Config, identity: Identity) -> Cluster | None:

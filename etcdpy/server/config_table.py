@@ -191,6 +191,7 @@ class ClusteringFlags:
     auto_compaction_mode: str = flag(
         TEXT, "periodic", "How the retention is meant: 'periodic' or 'revision'."
     )
+    enable_v2: bool = flag(SWITCH, False, "Answer the v2 API below /v2/, as etcd did until 3.5.")
     v2_deprecation: str = flag(
         choice(V2_DEPRECATION_DEFAULT, "write-only-skip-check", "write-only-drop-data", "gone"),
         V2_DEPRECATION_DEFAULT,

@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.proto.etcdserver_pb2 import Request
 from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest
 from etcdpy.proto.raft_pb2 import Snapshot
 from etcdpy.raft import codec as raft_codec
 from etcdpy.server.compactor import Compactor
 from etcdpy.server.versions import NobodyElse, PeerVersions, VersionMonitor
+from etcdpy.v2store import dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from etcdpy.server.storage import Storage
 
 LEASE_SCAN_S = 0.5
+# Between two removals of expired keys of the v2 store.
+V2_SYNC_S = 0.5
 # Revokes of expired leases under way at once.
 REVOKES_MAX = 16
 # For how long the log is kept whole for a follower that has got a snapshot.
@@ -55,6 +59,7 @@ class Duties:
         self._disk = disk
         self._timer = timer
         self._lease_scan_at = 0.0
+        self._v2_sync_at = 0.0
         self._revoking: set[int] = set()
         self._checkpoints_leases = member.config.features["LeaseCheckpoint"]
         self._publishing = False
@@ -82,6 +87,10 @@ class Duties:
         if self._member.is_leader:
             self._expire_leases(now)
             self._auto_compact(now)
+            if state.v2.has_ttl and now >= self._v2_sync_at:
+                self._v2_sync_at = now + V2_SYNC_S
+                sync = Request(Method="SYNC", Time=state.v2.now_ns)
+                self._member.propose_v2(sync, _ignore)
         if state.hub.has_unsynced:
             self._catch_up()
         state.hub.tick(now)
@@ -223,7 +232,9 @@ class Duties:
         self._snapshotting = True
         member = self._member
         snapshot = member.node.create_snapshot(
-            member.applied_index, member.node.conf_state, member.state.membership.v2_store_json()
+            member.applied_index,
+            member.node.conf_state,
+            dump(member.state.membership.state(), member.state.v2),
         )
         encoded = Snapshot.FromString(raft_codec.encode_snapshot(snapshot))
         member.state.backend.flush(lambda: self._write_snapshot(encoded))
@@ -248,6 +259,10 @@ class Duties:
         self._snapshotting = False
         if error is not None:
             self._member.disk_failed(error)
+
+
+def _ignore(result: Result) -> None:
+    """Nobody waits for it."""
 
 
 def _nothing() -> None:

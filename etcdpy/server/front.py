@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from etcdpy.server.results import Done
     from etcdpy.server.snapshots import SnapshotFile, SnapshotMaker
     from etcdpy.server.state import State
+    from etcdpy.server.statistics import Statistics
 
     MemberChange = (
         pb.MemberAddRequest | pb.MemberRemoveRequest | pb.MemberUpdateRequest | pb.MemberPromoteRequest
@@ -63,15 +64,22 @@ class Front:
         self.cluster_id = member.cluster_id
         self.member_id = member.member_id
         self.request_ids: RequestIds = member.request_ids
+        self.statistics: Statistics | None = None
         self._judged_version: Version | None = None
         self._is_capable = True
         self.propose = member.propose
+        self.propose_v2 = member.propose_v2
         self.confirm_read = member.confirm_read
 
     @property
     def raft_term(self) -> int:
         """Current term."""
         return self._member.node.term
+
+    @property
+    def commit_index(self) -> int:
+        """Last entry known to be on a quorum."""
+        return self._member.node.commit
 
     @property
     def leader_id(self) -> int:

@@ -35,6 +35,7 @@ from etcdpy.server.observed import MemberObserved
 from etcdpy.server.read import ReadQueue
 from etcdpy.server.requests import decode_request, encode_request
 from etcdpy.server.results import Result
+from etcdpy.server.v2_state import note_change
 from etcdpy.server.waits import Wait, Waits
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from etcdpy.proto.etcdserver_pb2 import Request
     from etcdpy.raft.messages import ConfChange, Entry, Ready, Snapshot, SoftState
     from etcdpy.raft.messages import Message as RaftMessage
     from etcdpy.raft.raw_node import RawNode
@@ -133,7 +135,8 @@ class Member:
         self._conf_inbox: list[ConfChange] = []
         self._transfers: list[tuple[int, float, Callable[[Exception | None], None]]] = []
         self._leader = 0
-        self._leader_found_at: float | None = None
+        self.leader_found_at: float | None = None
+        """When the present leader was found, on this member's clock."""
         self.observed = MemberObserved()
 
     # What a response header and a status say.
@@ -194,6 +197,23 @@ class Member:
             done(Result(error=RequestTooLarge()))
             return
         self._waits.add(Wait(encoded, kind, message, done, self.clock()))
+        self._inbox.append(encoded)
+        self.on_work()
+
+    def propose_v2(self, request: Request, done: Done) -> None:
+        """The same with a request of the v2 API, which gets its id here; `done` is given a `V2Result`.
+
+        Its size is for the HTTP port to bound, as it is in etcd.
+        """
+        if self._stopped:
+            done(Result(error=Stopped()))
+            return
+        if self.node.commit > self.applied_index + UNAPPLIED_ENTRIES_MAX or self.is_overloaded:
+            done(Result(error=TooManyRequests()))
+            return
+        request.ID = self.request_ids.next()
+        encoded = v2_requests.encode(request)
+        self._waits.add(Wait(encoded, v2_requests.KIND, request, done, self.clock()))
         self._inbox.append(encoded)
         self.on_work()
 
@@ -447,6 +467,7 @@ class Member:
         else:
             try:
                 self.state.membership.apply(change)
+                note_change(self.state.v2, change)
             except (MembershipError, MalformedMember) as refusal:
                 error = refusal
                 change = replace(change, node_id=0)  # etcd's way to make raft take no notice
@@ -479,7 +500,7 @@ class Member:
         if soft_state.leader != self._leader:
             if soft_state.leader:
                 self.observed.leader_changes += 1
-                self._leader_found_at = now
+                self.leader_found_at = now
                 # The leader before may have lost the question; the new one answers it as well.
                 context = self._reads.ask_again(now)
                 if context is not None:
@@ -494,7 +515,7 @@ class Member:
         if wait.data in self._inbox:
             self._inbox.remove(wait.data)
             return CallerDeadline()
-        found = self._leader_found_at
+        found = self.leader_found_at
         election_s = 2 * self.config.election_timeout_ms / 1000
         if found is not None and found - election_s <= wait.started <= found:
             return TimeoutDueToLeaderFail()

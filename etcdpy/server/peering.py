@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from etcdpy.server.hashing import Hashing
     from etcdpy.server.member import Member
     from etcdpy.server.results import Result
+    from etcdpy.server.statistics import Statistics
 
     Answer = Callable[[int, bytes], None]
 
@@ -44,6 +45,7 @@ class Peering:
     """The synchronous part of `etcdpy.peer.host.PeerHost`. `front` is set by whoever joins the two."""
 
     front: Front
+    statistics: Statistics | None = None
 
     def __init__(self, member: Member, hashing: Hashing) -> None:
         self.member = member
@@ -55,6 +57,8 @@ class Peering:
 
     def step(self, message: RaftMessage) -> None:
         """Hand a peer's message to raft."""
+        if self.statistics is not None:
+            self.statistics.received(message)
         try:
             self.member.step(message)
         except LogDiverged as error:
@@ -62,6 +66,8 @@ class Peering:
 
     def report_unreachable(self, member_id: int) -> None:
         """A message to this member could not be sent."""
+        if self.statistics is not None:
+            self.statistics.unreachable(member_id)
         self.member.node.report_unreachable(member_id)
         self.member.on_work()
 

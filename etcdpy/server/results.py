@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from etcdpy.v2store import Event
+
 
 @dataclass(slots=True)
 class Result:
@@ -20,6 +22,13 @@ class Result:
     response: Message | None = None
     error: Exception | None = None
     revision: int = 0
+
+
+@dataclass(slots=True)
+class V2Result(Result):
+    """The same of a request to the v2 store: the event that it became."""
+
+    event: Event | None = None
 
 
 Done = Callable[[Result], None]

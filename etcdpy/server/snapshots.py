@@ -28,6 +28,8 @@ from etcdpy.cluster.version import Version
 from etcdpy.mvcc import CorruptStore
 from etcdpy.mvcc.imports import import_records
 from etcdpy.raft.messages import Snapshot
+from etcdpy.server.v2_state import V2Bucket, open_store
+from etcdpy.v2store import dump, import_dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -145,12 +147,13 @@ class _Buckets:
 
 def describe(view: Reader) -> tuple[Snapshot, str]:
     """The raft snapshot that a view is the state of, without its data, and the version of its schema."""
-    membership = Membership(_Buckets(view))
+    buckets = _Buckets(view)
+    membership = Membership(buckets)
     head = Snapshot(
         _number(view, CONSISTENT_INDEX),
         _number(view, TERM),
         membership.conf_state(),
-        membership.v2_store_json(),
+        dump(membership.state(), open_store(buckets)),
     )
     version = membership.cluster_version
     is_new = version is not None and version >= FIRST_WITH_STORAGE_VERSION
@@ -266,6 +269,7 @@ def _convert(reader: bolt.Reader, target: Path, head: Snapshot) -> None:
         if head.data:
             # Members of 3.5 keep the membership in the JSON, and not all of it in the database.
             Membership(backend).replace(load_store(head.data))
+            import_dump(head.data, V2Bucket(backend))
         backend.flush_sync()
         import_records(backend, _records(reader, with_records, known), leases)
         backend.set_consistent(head.index, head.term)

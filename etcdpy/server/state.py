@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from etcdpy.server.alarms import Alarms
     from etcdpy.server.apply import Applier
     from etcdpy.server.quota import Quota
+    from etcdpy.v2store import Store as V2Store
 
 
 @dataclass(slots=True)
@@ -28,3 +29,4 @@ class State:
     membership: Membership
     quota: Quota
     applier: Applier
+    v2: V2Store

@@ -1,10 +1,9 @@
-"""What members of 3.5 and older still write into the log as requests of the v2 store: their attributes, and
-the cluster version.
+"""Entries that are requests of the v2 store: clients' writes to it, and what members of 3.5 and older write
+about themselves: their attributes, and the cluster version.
 
 Such an entry is a bare `etcdserverpb.Request`. It is told from an `InternalRaftRequest` by its second
-field: a word (`PUT`) where the other has a message, though some words could be read as one. Both requests
-mean the same as a request of ours, and are turned into it (peer protocol reference, section 12.2). Any
-other v2 request changes nothing that we keep.
+field: a word (`PUT`) where the other has a message, though some words could be read as one. The two about
+members mean the same as a request of ours, and are turned into it (peer protocol reference, section 12.2).
 """
 
 from __future__ import annotations
@@ -22,7 +21,16 @@ if TYPE_CHECKING:
 
 
 METHODS = frozenset({"PUT", "POST", "DELETE", "QGET", "SYNC", "GET"})
+# What the applier calls requests that are the store's own.
+KIND = "v2"
+MEMBERSHIP = "/0"
 _ID_TAG = 0x08
+
+
+def encode(request: Request) -> bytes:
+    """The entry data of a request, which must have its id."""
+    assert request.ID, "a v2 request without id"
+    return request.SerializeToString(deterministic=True)
 
 
 def parse(data: bytes) -> Request | None:
@@ -37,7 +45,9 @@ def parse(data: bytes) -> Request | None:
 
 
 def convert(request: Request) -> tuple[str, Message] | None:
-    """(kind, request) of the entry that would say the same today; None when it says nothing to us."""
+    """(kind, request) for the applier; None when it says nothing to us."""
+    if not request.Path.startswith(MEMBERSHIP):
+        return KIND, request
     try:
         meaning = decode_request(request.Method, request.Path, request.Val)
     except MalformedStore:

@@ -64,7 +64,7 @@ def test_go_flag_syntax() -> None:
         (["--pre-vote=maybe"], 'invalid boolean value "maybe" for -pre-vote: parse error'),
         (["--snapshot-count=abc"], 'invalid value "abc" for flag -snapshot-count: parse error'),
         (["--initial-cluster-state=x"], 'invalid value "x" for flag -initial-cluster-state: invalid value'),
-        (["--enable-v2"], "flag provided but not defined: -enable-v2"),
+        (["--experimental-enable-v2v3="], "flag provided but not defined: -experimental-enable-v2v3"),
         (["--proxy=on"], "flag provided but not defined: -proxy"),
     ],
 )

@@ -56,16 +56,24 @@ def test_the_cluster_version() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "value"),
     [
-        ("SYNC", "", ""),
-        ("PUT", "/1/foo", "bar"),
         ("DELETE", "/0/version", ""),
         ("PUT", "/0/version", "not a version"),
         ("PUT", "/0/members/xyz/attributes", "{}"),
         ("PUT", "/0/members/1/attributes", "no json"),
     ],
 )
-def test_any_other_v2_request_means_nothing(method: str, path: str, value: str) -> None:
+def test_any_other_request_about_members_means_nothing(method: str, path: str, value: str) -> None:
     assert decode_entry(go_request(method, path, value)) is None
+
+
+@pytest.mark.parametrize(("method", "path", "value"), [("SYNC", "", ""), ("PUT", "/1/foo", "bar")])
+def test_all_else_is_for_the_v2_store(method: str, path: str, value: str) -> None:
+    decoded = decode_entry(go_request(method, path, value))
+    assert decoded is not None
+    kind, request = decoded
+    assert kind == "v2"
+    assert isinstance(request, Request)
+    assert (request.Method, request.Path, request.Val) == (method, path, value)
 
 
 def test_requests_of_today_are_not_taken_for_old_ones() -> None:
