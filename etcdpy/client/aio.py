@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+import contextlib
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import grpc.aio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractContextManager
 
     from google.protobuf.message import Message
 
@@ -21,6 +23,60 @@ Response = TypeVar("Response", bound="Message")
 T = TypeVar("T")
 
 
+class AsyncDuplex(Generic[Request, Response]):
+    """A call with streams both ways."""
+
+    def __init__(self, method: Any, metadata: Metadata, timeout: float | None) -> None:
+        self._outgoing: asyncio.Queue[Request] = asyncio.Queue()
+        self._is_cancelled = False
+        self._call = method(self._requests(), metadata=metadata, timeout=timeout)
+
+    async def _requests(self) -> AsyncIterator[Request]:
+        while True:
+            yield await self._outgoing.get()
+
+    def send(self, request: Request) -> None:
+        self._outgoing.put_nowait(request)
+
+    async def responses(self) -> AsyncIterator[Response]:
+        try:
+            async for response in self._call:
+                yield response
+        except asyncio.CancelledError:
+            # That is also how `grpc.aio` says that we have ended the call ourselves.
+            task = asyncio.current_task()
+            if not self._is_cancelled or (task is not None and task.cancelling()):
+                raise
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        self._call.cancel()
+
+
+class AsyncSignal:
+    """Tasks that wait until something has become true."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def notify(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def wait_for(self, is_true: Callable[[], bool], timeout: float | None) -> bool:
+        try:
+            async with asyncio.timeout(timeout):
+                while not is_true():
+                    future = asyncio.get_running_loop().create_future()
+                    self._waiting.append(future)
+                    await future
+        except TimeoutError:
+            return is_true()
+        return True
+
+
 class AsyncTransport:
     """One channel for each endpoint, made when it is first needed."""
 
@@ -29,6 +85,7 @@ class AsyncTransport:
         self._channels: dict[Endpoint, grpc.aio.Channel] = {}
         self._methods: dict[tuple[Endpoint, Any], Any] = {}
         self._is_closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(
         self,
@@ -61,11 +118,10 @@ class AsyncTransport:
         self,
         endpoint: Endpoint,
         rpc: DuplexRpc[Request, Response],
-        requests: AsyncIterator[Request],
         metadata: Metadata,
-    ) -> Any:
-        """Streams both ways: grpcio's call, which iterates over the responses and can be cancelled."""
-        return (await self._method(endpoint, rpc, "stream_stream"))(requests, metadata=metadata)
+        timeout: float | None = None,
+    ) -> AsyncDuplex[Request, Response]:
+        return AsyncDuplex(await self._method(endpoint, rpc, "stream_stream"), metadata, timeout)
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -73,9 +129,24 @@ class AsyncTransport:
     async def run_blocking(self, job: Callable[[], T]) -> T:
         return await asyncio.to_thread(job)
 
+    def guard(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def signal(self, guard: AbstractContextManager[object]) -> AsyncSignal:
+        return AsyncSignal()
+
+    def spawn(self, flow: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(flow, name=f"etcd-client-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def close(self) -> None:
         """End all calls."""
         self._is_closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         channels, self._channels = self._channels, {}
         self._methods.clear()
         for channel in channels.values():

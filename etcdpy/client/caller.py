@@ -20,6 +20,7 @@ from etcdpy.client.errors import (
     DeadlineExceeded,
     EtcdError,
     NotSent,
+    error_of,
     error_of_rpc,
 )
 from etcdpy.client.retry import Attempts, Pauses, Verdict
@@ -27,7 +28,8 @@ from etcdpy.client.settings import BadEndpoint, Endpoint
 from etcdpy.proto import rpc_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+    from contextlib import AbstractContextManager
 
     from google.protobuf.message import Message
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response", bound="Message")
 T = TypeVar("T")
+Sent = TypeVar("Sent", bound="Message", contravariant=True)
+Received = TypeVar("Received", bound="Message", covariant=True)
 
 
 class Default:
@@ -49,6 +53,34 @@ class Default:
 
 DEFAULT: Final = Default()
 Timeout = float | Default | None
+
+
+class Duplex(Protocol[Sent, Received]):
+    """A call with streams both ways."""
+
+    def send(self, request: Sent) -> None:
+        """Queue a request; never waits."""
+        ...
+
+    def responses(self) -> AsyncIterator[Received]:
+        """Until the call ends; raises `grpc.RpcError` unless it ends well."""
+        ...
+
+    def cancel(self) -> None:
+        """End the call."""
+        ...
+
+
+class Signal(Protocol):
+    """Waiting until something has become true."""
+
+    def notify(self) -> None:
+        """Look again; called with the guard held."""
+        ...
+
+    async def wait_for(self, is_true: Callable[[], bool], timeout: float | None) -> bool:
+        """Whether it became true within so many seconds. Asked with the guard held."""
+        ...
 
 
 class Transport(Protocol):
@@ -76,12 +108,34 @@ class Transport(Protocol):
         """One request, a stream of answers; closing the iterator ends the call."""
         ...
 
+    async def exchange(
+        self,
+        endpoint: Endpoint,
+        rpc: rpcs.DuplexRpc[Request, Response],
+        metadata: Metadata,
+        timeout: float | None = None,
+    ) -> Duplex[Request, Response]:
+        """Streams both ways."""
+        ...
+
     async def pause(self, seconds: float) -> None:
         """Wait."""
         ...
 
     async def run_blocking(self, job: Callable[[], T]) -> T:
         """Do what takes its time, out of the way of an event loop."""
+        ...
+
+    def spawn(self, flow: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a flow in the background, in a thread or a task of its own."""
+        ...
+
+    def guard(self) -> AbstractContextManager[object]:
+        """What protects data that a background flow shares with its users."""
+        ...
+
+    def signal(self, guard: AbstractContextManager[object]) -> Signal:
+        """A way to wait for a change of such data."""
         ...
 
 
@@ -134,7 +188,7 @@ class Caller:
 
     async def call(
         self,
-        rpc: rpcs.UnaryRpc[Request, Response],
+        rpc: rpcs.UnaryRpc[Request, Response] | rpcs.DuplexRpc[Request, Response],
         request: Request,
         *,
         timeout: Timeout = DEFAULT,
@@ -144,6 +198,7 @@ class Caller:
         """One answer, by as many attempts as it takes and the rules allow.
 
         Args:
+            rpc: of one with streams, it is the first answer, and the stream is ended.
             timeout: seconds for all attempts together; None for no end.
             endpoint: ask this one and no other.
             repeatable: overrides the call's own; see `rpcs`.
@@ -154,7 +209,7 @@ class Caller:
         fixed = None if endpoint is None else self.endpoint(endpoint)
         deadline = self.deadline(timeout)
         attempts = Attempts(
-            repeatable=rpc.repeatable if repeatable is None else repeatable,
+            repeatable=getattr(rpc, "repeatable", False) if repeatable is None else repeatable,
             has_user=self.settings.user is not None,
         )
         pauses = self.pauses(fixed)
@@ -162,9 +217,7 @@ class Caller:
             target = fixed or self.current
             token = await self._fresh_token(rpc, deadline)
             try:
-                return await self.transport.send(
-                    target, rpc, request, _left(deadline), self.metadata(token=token)
-                )
+                return await self._attempt(target, rpc, request, _left(deadline), self.metadata(token=token))
             except grpc.RpcError as raw:
                 error = error_of_rpc(raw)
             except NotSent as found:
@@ -173,6 +226,25 @@ class Caller:
                 # What grpcio says of a channel that was closed under the call.
                 raise (Closed("the client is closed") if self.is_closed else raw) from None
             await self._after(error, attempts.judge(error), target, token, pauses, deadline)
+
+    async def _attempt(
+        self,
+        target: Endpoint,
+        rpc: rpcs.UnaryRpc[Request, Response] | rpcs.DuplexRpc[Request, Response],
+        request: Request,
+        timeout: float | None,
+        metadata: Metadata,
+    ) -> Response:
+        if isinstance(rpc, rpcs.UnaryRpc):
+            return await self.transport.send(target, rpc, request, timeout, metadata)
+        stream = await self.transport.exchange(target, rpc, metadata, timeout)
+        try:
+            stream.send(request)
+            async for response in stream.responses():
+                return response
+        finally:
+            stream.cancel()
+        raise error_of(grpc.StatusCode.UNAVAILABLE, "the stream has ended without an answer")
 
     async def _after(
         self,

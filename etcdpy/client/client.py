@@ -9,9 +9,13 @@ from etcdpy.client.auth import AuthCalls
 from etcdpy.client.caller import Caller
 from etcdpy.client.cluster import ClusterCalls
 from etcdpy.client.kv import KeyCalls
+from etcdpy.client.lease import LeaseCalls
+from etcdpy.client.lease_hub import LeaseHub
 from etcdpy.client.plain import PlainTransport
 from etcdpy.client.settings import DEFAULT_ENDPOINT, Settings, Tls, endpoints_of
 from etcdpy.client.sides import AsyncSide, PlainSide
+from etcdpy.client.watch import WatchCalls
+from etcdpy.client.watch_hub import WatchHub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +23,18 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class Everything(KeyCalls, AuthCalls, ClusterCalls):
+class Everything(KeyCalls, WatchCalls, LeaseCalls, AuthCalls, ClusterCalls):
     """All calls."""
+
+    def _stand_on(self, caller: Caller) -> None:
+        self._caller = caller
+        self._watches = WatchHub(caller)
+        self._leases = LeaseHub(caller)
+
+    def _end_streams(self) -> None:
+        self._caller.is_closed = True
+        self._watches.close()
+        self._leases.close()
 
 
 class Client(Everything, PlainSide):
@@ -46,11 +60,11 @@ class Client(Everything, PlainSide):
             endpoints=endpoints_of(endpoints), user=user, password=password, tls=tls, timeout=timeout
         )
         self._transport = PlainTransport(settings)
-        self._caller = Caller(settings, self._transport)
+        self._stand_on(Caller(settings, self._transport))
 
     def close(self) -> None:
         """End all calls and watches and let the connections go."""
-        self._caller.is_closed = True
+        self._end_streams()
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -83,11 +97,11 @@ class AsyncClient(Everything, AsyncSide):
             endpoints=endpoints_of(endpoints), user=user, password=password, tls=tls, timeout=timeout
         )
         self._transport = AsyncTransport(settings)
-        self._caller = Caller(settings, self._transport)
+        self._stand_on(Caller(settings, self._transport))
 
     async def close(self) -> None:
         """End all calls and watches and let the connections go."""
-        self._caller.is_closed = True
+        self._end_streams()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import grpc
 
+from etcdpy.client.sides import drive
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractContextManager
 
     from google.protobuf.message import Message
 
@@ -19,6 +23,41 @@ if TYPE_CHECKING:
 Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response", bound="Message")
 T = TypeVar("T")
+
+
+class PlainDuplex(Generic[Request, Response]):
+    """A call with streams both ways."""
+
+    def __init__(self, method: Any, metadata: Metadata, timeout: float | None) -> None:
+        self._outgoing: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._call = method(iter(self._outgoing.get, None), metadata=metadata, timeout=timeout)
+
+    def send(self, request: Request) -> None:
+        self._outgoing.put(request)
+
+    async def responses(self) -> AsyncIterator[Response]:
+        for response in self._call:
+            yield response
+
+    def cancel(self) -> None:
+        self._call.cancel()
+        # The thread that reads our requests for grpcio waits for one more.
+        self._outgoing.put(None)
+
+
+class PlainSignal:
+    """Threads that wait until something has become true."""
+
+    def __init__(self, guard: Any) -> None:
+        self._condition = threading.Condition(guard)
+
+    def notify(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
+
+    async def wait_for(self, is_true: Callable[[], bool], timeout: float | None) -> bool:
+        with self._condition:
+            return self._condition.wait_for(is_true, timeout)
 
 
 class PlainTransport:
@@ -57,21 +96,29 @@ class PlainTransport:
         finally:
             call.cancel()
 
-    def exchange(
+    async def exchange(
         self,
         endpoint: Endpoint,
         rpc: DuplexRpc[Request, Response],
-        requests: Iterator[Request],
         metadata: Metadata,
-    ) -> Any:
-        """Streams both ways: grpcio's call, which iterates over the responses and can be cancelled."""
-        return self._method(endpoint, rpc, "stream_stream")(requests, metadata=metadata)
+        timeout: float | None = None,
+    ) -> PlainDuplex[Request, Response]:
+        return PlainDuplex(self._method(endpoint, rpc, "stream_stream"), metadata, timeout)
 
     async def pause(self, seconds: float) -> None:
         self._closing.wait(seconds)
 
     async def run_blocking(self, job: Callable[[], T]) -> T:
         return job()
+
+    def guard(self) -> AbstractContextManager[object]:
+        return threading.RLock()
+
+    def signal(self, guard: AbstractContextManager[object]) -> PlainSignal:
+        return PlainSignal(guard)
+
+    def spawn(self, flow: Coroutine[Any, Any, None], name: str) -> None:
+        threading.Thread(target=drive, args=(flow,), name=f"etcd-client-{name}", daemon=True).start()
 
     def close(self) -> None:
         """End all calls."""

@@ -35,7 +35,7 @@ _FATE_UNKNOWN: Final = frozenset(
 )
 _REFUSALS: Final = ("etcdserver: ", "auth: ", "bcrypt: ", "raft proposal dropped")
 # A stream that ends with one of these is opened again; see `is_interruption`.
-_INTERRUPTIONS: Final = frozenset({Code.UNAVAILABLE, Code.INTERNAL, Code.CANCELLED, Code.ABORTED})
+_INTERRUPTIONS: Final = _FATE_UNKNOWN
 _TOKEN_TEXTS: Final = (TEXT_INVALID_TOKEN, TEXT_OLD_AUTH_REVISION, TEXT_USER_EMPTY)
 # A server that refuses a fresh token this often will not take the next one.
 AUTHENTICATIONS_MAX: Final = 3
@@ -117,4 +117,6 @@ def is_token_text(text: str) -> bool:
 
 def is_interruption(error: EtcdError) -> bool:
     """Whether a stream that ended so may be opened again, and will not end the same way."""
+    if error.code is Code.UNKNOWN:
+        return not error.text.startswith(_REFUSALS)
     return error.code in _INTERRUPTIONS
