@@ -43,6 +43,7 @@ class Load:
     rate: float
     p50_ms: float | None = None
     p99_ms: float | None = None
+    p999_ms: float | None = None
 
 
 def build_loadgen() -> Path:
@@ -69,7 +70,7 @@ def run_loadgen(endpoint: str, operation: str, **settings: int | str) -> Load:
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
     result = json.loads(done.stdout)
-    return Load(result["count"], result["rate"], result["p50_ms"], result["p99_ms"])
+    return Load(result["count"], result["rate"], result["p50_ms"], result["p99_ms"], result["p999_ms"])
 
 
 def run_h2load(
@@ -114,6 +115,17 @@ def resident_bytes(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"no VmRSS of process {pid}")
+
+
+def memory_bytes(pid: int) -> dict[str, int]:
+    """Resident memory by kind: `own` cannot be given back, `files` are pages of the page cache."""
+    names = {"RssAnon": "own", "RssFile": "files", "RssShmem": "shared", "VmHWM": "peak"}
+    sizes = {}
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in names:
+            sizes[names[name]] = int(rest.split()[0]) * 1024
+    return sizes
 
 
 def machine() -> dict[str, str | int | None]:

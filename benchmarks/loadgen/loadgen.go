@@ -7,6 +7,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -40,6 +41,10 @@ type settings struct {
 	valueBytes  int
 	watchers    int
 	prefix      string
+	stride      int
+	offset      int
+	rate        int
+	samples     string
 }
 
 // outcome is what one run reports; times are in milliseconds.
@@ -53,6 +58,7 @@ type outcome struct {
 	Rate      float64 `json:"rate"`
 	P50       float64 `json:"p50_ms"`
 	P99       float64 `json:"p99_ms"`
+	P999      float64 `json:"p999_ms"`
 	Max       float64 `json:"max_ms"`
 }
 
@@ -70,6 +76,10 @@ func main() {
 	flag.IntVar(&s.valueBytes, "value", 256, "bytes of a value")
 	flag.IntVar(&s.watchers, "watchers", 100, "watchers, for -op watch")
 	flag.StringVar(&s.prefix, "prefix", "/bench/keys/", "prefix of every key")
+	flag.IntVar(&s.stride, "stride", 1, "key number n is n*stride+offset")
+	flag.IntVar(&s.offset, "offset", 0, "see stride")
+	flag.IntVar(&s.rate, "rate", 0, "calls begun in a second; 0: as many as are answered")
+	flag.StringVar(&s.samples, "samples", "", "file for one line per call: when it was due (ns since 1970), its latency (ns)")
 	flag.Parse()
 
 	clients := connect(s)
@@ -102,7 +112,9 @@ func connect(s settings) []*clientv3.Client {
 	return clients
 }
 
-func (s settings) key(n int) string { return fmt.Sprintf("%s%08d", s.prefix, n%s.keys) }
+func (s settings) key(n int) string {
+	return fmt.Sprintf("%s%08d", s.prefix, n%s.keys*s.stride+s.offset)
+}
 
 // prepare gives the call that -op names. Keys are drawn at random, but the same ones in every run.
 func prepare(s settings, first *clientv3.Client) operation {
@@ -161,11 +173,17 @@ func prepare(s settings, first *clientv3.Client) operation {
 	return nil
 }
 
-// drive runs count calls from as many goroutines as there are callers; each takes the next number.
+// sample is one call: when it was due, in ns since 1970, and how long it took from then.
+type sample struct{ due, took int64 }
+
+// drive runs count calls from as many goroutines as there are callers; each takes the next number. With a rate, call
+// number n is due at its own time, and waiting for a free caller counts as latency: a server that stands still cannot
+// hide it by being asked less.
 func drive(s settings, clients []*clientv3.Client, call operation) outcome {
 	var next, failed int64
 	var firstFail atomic.Value
 	latencies := make([][]time.Duration, s.callers)
+	samples := make([][]sample, s.callers)
 	var callers sync.WaitGroup
 	start := time.Now()
 	for i := 0; i < s.callers; i++ {
@@ -178,10 +196,19 @@ func drive(s settings, clients []*clientv3.Client, call operation) outcome {
 				if n >= s.count {
 					return
 				}
-				ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 				began := time.Now()
+				if s.rate > 0 {
+					due := start.Add(time.Duration(n) * time.Second / time.Duration(s.rate))
+					time.Sleep(due.Sub(began))
+					began = due
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 				err := call(ctx, client, n)
-				latencies[i] = append(latencies[i], time.Since(began))
+				took := time.Since(began)
+				latencies[i] = append(latencies[i], took)
+				if s.samples != "" {
+					samples[i] = append(samples[i], sample{began.UnixNano(), took.Nanoseconds()})
+				}
 				cancel()
 				if err != nil && atomic.AddInt64(&failed, 1) == 1 {
 					firstFail.Store(err.Error())
@@ -191,6 +218,9 @@ func drive(s settings, clients []*clientv3.Client, call operation) outcome {
 	}
 	callers.Wait()
 	result := summarize(latencies, time.Since(start), s.count)
+	if s.samples != "" {
+		stopOn(writeSamples(s.samples, samples))
+	}
 	result.Failed = failed
 	if text, ok := firstFail.Load().(string); ok {
 		result.FirstFail = text
@@ -266,16 +296,33 @@ func summarize(latencies [][]time.Duration, took time.Duration, count int) outco
 		all = append(all, some...)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
-	at := func(percent int) float64 {
+	at := func(permille int) float64 {
 		if len(all) == 0 {
 			return 0
 		}
-		return float64(all[(len(all)-1)*percent/100].Microseconds()) / 1000
+		return float64(all[(len(all)-1)*permille/1000].Microseconds()) / 1000
 	}
 	return outcome{
 		Count: count, Calls: count, Seconds: took.Seconds(), Rate: float64(count) / took.Seconds(),
-		P50: at(50), P99: at(99), Max: at(100),
+		P50: at(500), P99: at(990), P999: at(999), Max: at(1000),
 	}
+}
+
+func writeSamples(path string, samples [][]sample) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(file)
+	for _, some := range samples {
+		for _, one := range some {
+			fmt.Fprintln(out, one.due, one.took)
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 func stopOn(err error) {

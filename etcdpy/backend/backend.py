@@ -19,12 +19,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, Self
 
+import lmdb
+
 from etcdpy.backend.batch import Batch
 from etcdpy.backend.buckets import CONSISTENT_INDEX, TERM, Bucket
 from etcdpy.backend.committer import Committer, Job, write_batch
 from etcdpy.backend.defragment import Copy
 from etcdpy.backend.environment import MAP_BYTES, Database, remove_file
-from etcdpy.backend.errors import BackendCorrupt, BackendError
+from etcdpy.backend.errors import BackendCorrupt, BackendError, translate
 from etcdpy.backend.long_keys import CHUNK, Row
 from etcdpy.backend.observed import BackendObserved
 from etcdpy.backend.reader import Reader
@@ -56,6 +58,7 @@ class Backend:
         batch_interval_s: float,
         batch_operations_max: int,
         map_bytes: int,
+        sync: bool,
         call_soon: CallSoon | None,
         on_failure: Callable[[BackendError], None],
         observed: BackendObserved | None = None,
@@ -78,7 +81,7 @@ class Backend:
         self._pages_in_use: int | None = None  # counted when somebody asks, once for each flush
         self._waiting: list[Callable[[], None]] = []
         self._flushed_at = 0.0
-        self._use(Database(path, map_bytes))
+        self._use(Database(path, map_bytes, sync=sync))
         try:
             self.consistent_index = self._stored_number(CONSISTENT_INDEX)
             self.consistent_term = self._stored_number(TERM)
@@ -98,16 +101,25 @@ class Backend:
         batch_interval_s: float = 0.1,
         batch_operations_max: int = 10_000,
         map_bytes: int = MAP_BYTES,
+        sync: bool = True,
         call_soon: CallSoon | None = None,
         on_failure: Callable[[BackendError], None] = _ignore,
         observed: BackendObserved | None = None,
     ) -> Self:
-        """Open or create the file. Without `call_soon` there is no thread and `flush` writes at once."""
+        """Open or create the file.
+
+        Args:
+            sync: whether flushes are synced. A file that nobody needs before it is complete is filled much
+                faster without, and made to last by `sync` at the end; a crash before that leaves no database.
+            call_soon: without it there is no thread, and `flush` writes at once.
+            on_failure: told when nothing can be written any more.
+        """
         return cls(
             path,
             batch_interval_s=batch_interval_s,
             batch_operations_max=batch_operations_max,
             map_bytes=map_bytes,
+            sync=sync,
             call_soon=call_soon,
             on_failure=on_failure,
             observed=observed,
@@ -311,6 +323,13 @@ class Backend:
                 raise self._failure
         self._freeze()
         self._write_here(answers)
+
+    def sync(self) -> None:
+        """Make all flushes so far last, where they were not synced."""
+        try:
+            self._database.env.sync(True)
+        except lmdb.Error as error:
+            raise translate(error) from error
 
     def _write_here(self, answers: list[Callable[[], None]]) -> None:
         try:

@@ -36,13 +36,13 @@ class Database:
         BackendError: it cannot be opened, or is none of ours.
     """
 
-    def __init__(self, path: Path, map_bytes: int) -> None:
+    def __init__(self, path: Path, map_bytes: int, *, sync: bool = True) -> None:
         self._lock_fd = lock_file(path)
         self._views = 0
         self._is_retired = False
         self._views_lock = Lock()  # views may be closed by the threads that read them
         try:
-            self.env = open_environment(path, map_bytes)
+            self.env = open_environment(path, map_bytes, sync=sync)
         except lmdb.Error as error:
             os.close(self._lock_fd)
             raise translate(error) from error
@@ -136,7 +136,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_environment(path: Path, map_bytes: int) -> lmdb.Environment:
+def open_environment(path: Path, map_bytes: int, *, sync: bool) -> lmdb.Environment:
     while True:
         try:
             return lmdb.open(
@@ -146,7 +146,7 @@ def open_environment(path: Path, map_bytes: int) -> lmdb.Environment:
                 max_dbs=len(Bucket) + 1,
                 max_readers=READERS_MAX,
                 mode=0o600,
-                metasync=True,
+                sync=sync,
                 readahead=True,
             )
         except lmdb.MemoryError:

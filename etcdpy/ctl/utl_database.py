@@ -73,7 +73,7 @@ def write_database(
     Args:
         bump: how far the revision is raised; what lies before the new one counts as compacted.
     """
-    backend = Backend.open(target, batch_operations_max=BATCH_OPERATIONS_MAX)
+    backend = Backend.open(target, batch_operations_max=BATCH_OPERATIONS_MAX, sync=False)
     try:
         leases = _copy_buckets(backend, reader)
         membership = Membership(backend)
@@ -86,6 +86,7 @@ def write_database(
             backend.put(Bucket.META, SCHEDULED, encode_revision(records.latest))
         backend.set_consistent(position.index, position.term)
         backend.flush_sync()
+        backend.sync()
     except BackendError as error:
         # LMDB calls a disk that takes only a part of a write an input/output error.
         raise Fault(f"cannot write {target} ({error}): is there room on the disk?") from error

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from etcdpy.backend import Bucket
 from etcdpy.mvcc.errors import CorruptStore
+from etcdpy.mvcc.key_counts import KeyCounts
 from etcdpy.mvcc.key_index import (
     TOMBSTONE_BYTES,
     encode_entry,
@@ -33,7 +34,7 @@ _KEY: Final = Bucket.KEY.value
 _INDEX: Final = Bucket.INDEX.value
 
 # A flush per this many records: enough to write sorted runs, few enough to hold in memory.
-RECORDS_PER_FLUSH: Final = 20_000
+RECORDS_PER_FLUSH: Final = 50_000
 
 
 def import_records(
@@ -55,6 +56,8 @@ def import_records(
         count += 1
         if count % RECORDS_PER_FLUSH == 0:
             backend.flush_sync()
+    backend.flush_sync()
+    KeyCounts(backend)  # counted now, the store opens at once whatever its size
     backend.flush_sync()
     return count
 

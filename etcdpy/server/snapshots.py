@@ -255,7 +255,7 @@ def _convert(reader: bolt.Reader, target: Path, head: Snapshot) -> None:
     known = set(reader.buckets())
     with_records = NAMES[Bucket.KEY]
     leases = set()
-    backend = Backend.open(target, batch_operations_max=1 << 30)
+    backend = Backend.open(target, batch_operations_max=1 << 30, sync=False)
     try:
         for bucket in ETCD_BUCKETS:
             name = NAMES[bucket]
@@ -274,6 +274,7 @@ def _convert(reader: bolt.Reader, target: Path, head: Snapshot) -> None:
         import_records(backend, _records(reader, with_records, known), leases)
         backend.set_consistent(head.index, head.term)
         backend.flush_sync()
+        backend.sync()
     finally:
         backend.abandon()
 

@@ -36,7 +36,15 @@ class ServerFailed(Exception):
 class Server:
     """A single-member server. `start`, `stop` (SIGTERM), `kill` (SIGKILL), `restart`; a context manager."""
 
-    def __init__(self, kind: Kind, directory: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        directory: Path,
+        flags: Sequence[str] = (),
+        *,
+        ready_seconds_max: float = READY_SECONDS_MAX,
+    ) -> None:
+        self._ready_seconds_max = ready_seconds_max
         self.kind = kind
         self.directory = directory
         self.flags = tuple(flags)
@@ -93,7 +101,7 @@ class Server:
         assert self._process.stderr is not None
         self._reader = threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True)
         self._reader.start()
-        if not self._ready.wait(READY_SECONDS_MAX) or self._process.poll() is not None:
+        if not self._ready.wait(self._ready_seconds_max) or self._process.poll() is not None:
             self.kill()
             raise ServerFailed(f"{self.kind.name} did not become ready:\n{self.log_tail()}")
 
