@@ -34,6 +34,13 @@ from etcdpy.backend.reader import Reader
 # Above this many waiting operations the disk is too slow for the writers, and somebody should slow them down.
 OVERLOAD_OPERATIONS: Final = 400_000
 
+# Writes to keys all over a large store cost a page or two each, the fewer the more of them are in one batch.
+# So the committer rests for so many times as long as a batch has taken it, within bounds: after a crash, that
+# much more of the log is applied again.
+PAUSE_RATIO: Final = 4
+PAUSE_S_MAX: Final = 1.0
+OPERATIONS_MAX: Final = 100_000
+
 # What an interrupted defragmentation leaves behind.
 COPY_SUFFIX: Final = ".tmp"
 
@@ -81,6 +88,7 @@ class Backend:
         self._pages_in_use: int | None = None  # counted when somebody asks, once for each flush
         self._waiting: list[Callable[[], None]] = []
         self._flushed_at = 0.0
+        self._pause_s = 0.0
         self._use(Database(path, map_bytes, sync=sync))
         try:
             self.consistent_index = self._stored_number(CONSISTENT_INDEX)
@@ -263,13 +271,18 @@ class Backend:
         return self.pending_operations > OVERLOAD_OPERATIONS
 
     def should_flush(self, now: float) -> bool:
-        """Whether it is time to flush: enough operations, or something to write and the interval is over."""
+        """Whether it is time to flush: enough operations, or something to write and the interval is over.
+
+        A disk that is slow or has much to do gets longer pauses and larger batches.
+        """
         if self._flushing or self._failure is not None:
             return False
         operations = self._open.operations
-        if operations >= self.batch_operations_max:
+        since = now - self._flushed_at
+        if operations >= self.batch_operations_max and since >= self._pause_s:
+            self._flushed_at = now
             return True
-        if now - self._flushed_at < self.batch_interval_s:
+        if since < max(self.batch_interval_s, self._pause_s) and operations < OPERATIONS_MAX:
             return False
         self._flushed_at = now
         return operations > 0 or self.consistent_index != self._flushed_index
@@ -300,7 +313,9 @@ class Backend:
         database, copy, observed = self._database, self._copy, self.observed
 
         def write(batch: Batch) -> None:
+            began = perf_counter()
             write_batch(database, batch, observed)
+            self._pause_s = min(PAUSE_RATIO * (perf_counter() - began), PAUSE_S_MAX)
             if copy is not None:
                 copy.follow(batch)
 

@@ -27,6 +27,9 @@ READERS_MAX: Final = 126
 # LMDB's table of readers stands beside the file under this name.
 READERS_SUFFIX: Final = "-lock"
 
+# A database that is being made.
+NEW_SUFFIX: Final = ".new"
+
 
 class Database:
     """An open file of ours, and the views that are read from it.
@@ -37,6 +40,8 @@ class Database:
     """
 
     def __init__(self, path: Path, map_bytes: int, *, sync: bool = True) -> None:
+        if not path.exists() or not path.stat().st_size:
+            create_file(path, sync=sync)
         self._lock_fd = lock_file(path)
         self._views = 0
         self._is_retired = False
@@ -96,6 +101,28 @@ class Database:
             unused = self._is_retired and self._views == 0
         if unused:
             self.close()
+
+
+def create_file(path: Path, *, sync: bool) -> None:
+    """Make an empty database. It appears whole: LMDB's own first write may be cut in two by a crash, and what
+    that leaves is no database, now or ever.
+    """
+    staging = path.with_name(path.name + NEW_SUFFIX)
+    remove_file(staging)
+    try:
+        open_environment(staging, MAP_BYTES_MIN, sync=False).close()
+    except lmdb.Error as error:
+        raise translate(error) from error
+    if sync:
+        descriptor = os.open(staging, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    staging.rename(path)
+    readers_of(staging).unlink()
+    if sync:
+        sync_directory(path.parent)
 
 
 def replace_file(source: Path, target: Path) -> None:

@@ -133,6 +133,7 @@ def bootstrap(
         assert cluster is not None, f"no data in {where.wal_dir}, and no cluster to found or join"
         _create_wal(where, cluster)
     files = wal.SnapshotFiles(where.snap_dir)
+    files.remove_leftovers()
     snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     snapshot_index = 0 if snapshot is None else snapshot.metadata.index
     backend = _open_backend_at(config, call_soon, snapshot_index)

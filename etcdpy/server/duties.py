@@ -124,7 +124,7 @@ class Duties:
         """One pass over the watchers that are behind; another one right after other work, while there
         is more.
         """
-        if self._member.state.hub.catch_up():
+        if not self._member.is_stopped and self._member.state.hub.catch_up():
             self._catch_up_soon()
 
     # Publishing.
@@ -197,6 +197,8 @@ class Duties:
 
     def _run_compaction(self) -> None:
         self._compacting = True
+        if self._member.is_stopped:
+            return
         config = self._member.config
         if self._member.state.store.compact_step(config.compaction_batch_limit):
             self._timer.call_later(config.compaction_sleep_interval_s, self._run_compaction)

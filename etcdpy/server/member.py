@@ -307,6 +307,11 @@ class Member:
         if self.duties is not None:
             self.duties.tick(now)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has ended; what it stands on may be closed at any time."""
+        return self._stopped
+
     def stop(self) -> None:
         """Refuse what waits and all that comes."""
         self._stopped = True
