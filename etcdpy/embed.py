@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if not __debug__:
     raise RuntimeError("etcdpy keeps its invariants as assertions; do not run it with -O")
 
+from etcdpy.auth import AuthError
 from etcdpy.backend import BackendError
 from etcdpy.cluster.bootstrap import BootstrapError
 from etcdpy.cluster.membership import CorruptMembership
@@ -40,6 +42,7 @@ from etcdpy.server.duties import Duties
 from etcdpy.server.front import Front
 from etcdpy.server.hashing import Hashing
 from etcdpy.server.log import Logger
+from etcdpy.server.logins import Logins
 from etcdpy.server.member import Member, PermanentlyRemoved
 from etcdpy.server.reconfigure import Reconfiguration
 from etcdpy.server.request_ids import RequestIds
@@ -50,6 +53,7 @@ from etcdpy.wal import WalError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from concurrent.futures import Executor
 
     from etcdpy.cluster.bootstrap import Cluster
     from etcdpy.peer.srv import SrvResolver
@@ -60,6 +64,8 @@ if TYPE_CHECKING:
 SWITCH_INTERVAL_S = 0.000_5
 # Calls make no cycles; collecting after every 700 allocations would only cost.
 GC_THRESHOLD = 50_000
+# Passwords cost processor time; more threads than this would take it from everybody else.
+LOGIN_THREADS = 2
 # A member that has lost its disk or met a bug ends with this status.
 EXIT_FAILURE = 1
 EXIT_REMOVED = 0
@@ -73,6 +79,7 @@ StartError = (
     BackendError,
     CorruptMembership,
     CorruptRows,
+    AuthError,
     DataInconsistent,
     OSError,
 )
@@ -105,8 +112,9 @@ class Mailbox:
 class ThreadWorker:
     """`server.snapshots.Worker` on the loop's own threads."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Executor | None = None) -> None:
         self._loop = loop
+        self._pool = pool
 
     def run(self, job: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
         def finished(future: asyncio.Future[T]) -> None:
@@ -116,7 +124,7 @@ class ThreadWorker:
             else:
                 done(None, error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
-        self._loop.run_in_executor(None, job).add_done_callback(finished)
+        self._loop.run_in_executor(self._pool, job).add_done_callback(finished)
 
 
 class Server:
@@ -157,6 +165,7 @@ class Server:
         )
         where = bootstrap.layout(config)
         self._received = Received(where.snap_dir)
+        self._logins_pool = ThreadPoolExecutor(LOGIN_THREADS, "login")
         self._maker = SnapshotMaker(self.member, where.snap_dir, ThreadWorker(self._loop))
         self._hashing = hashing = Hashing(self.member, self._loop.call_later)
         host = MemberHost(self.member, hashing, self._maker, self._received)
@@ -173,7 +182,8 @@ class Server:
         duties.corruption = CorruptionMonitor(self.member, self.peers.calls, hashing)
         self.member.duties = duties
         reconfiguration = Reconfiguration(self.member, self.peers.transport, _unix_s)
-        self.front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker)
+        logins = Logins(self.member, ThreadWorker(self._loop, self._logins_pool))
+        self.front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker, logins)
         self.front.statistics = host.statistics
         self.lock = -1
         self._ticker: asyncio.TimerHandle | None = None
@@ -260,7 +270,7 @@ class Server:
             self._backend_mail = Mailbox(self._loop)
             backend = bootstrap.open_backend(self.config, self._backend_mail, old.backend.observed)
             state = bootstrap.build_state(self.config, backend, old)
-        except (OSError, BackendError, MvccError, CorruptMembership, CorruptRows) as error:
+        except (OSError, BackendError, MvccError, CorruptMembership, CorruptRows, AuthError) as error:
             self.member.fail("failed to install a snapshot", error)
             raise
         assert backend.consistent_index == snapshot.index, f"{backend.consistent_index} in {snapshot.index}"
@@ -308,6 +318,7 @@ class Server:
         self.member.stop()
         self._driver.stop()
         await self.peers.stop()
+        self._logins_pool.shutdown(wait=False, cancel_futures=True)
         await self._loop.run_in_executor(None, self._disk.close)
         self._storage.close()
         self.member.state.backend.close()

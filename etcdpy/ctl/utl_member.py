@@ -154,7 +154,7 @@ def _replay(membership: Membership, entry: WireEntry) -> None:
     if EntryType(entry.Type) is EntryType.CONF_CHANGE:
         membership.apply(raft_codec.decode_conf_change(entry.Data))
     elif EntryType(entry.Type) is EntryType.NORMAL and entry.Data:
-        _, request = decode_entry(entry.Data) or ("", None)
+        _, request, _ = decode_entry(entry.Data) or ("", None, None)
         if isinstance(request, ClusterMemberAttrSetRequest):
             attributes = request.member_attributes
             membership.publish_attributes(request.member_ID, attributes.name, attributes.client_urls)

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from google.protobuf.message import DecodeError
 
-from etcdpy import cluster, lease, mvcc
+from etcdpy import auth, cluster, lease, mvcc
 from etcdpy.cluster import membership
 from etcdpy.server import errors
 
@@ -62,6 +62,7 @@ class RpcError(Exception):
 FAULTS: tuple[type[Exception], ...] = (
     RpcError,
     errors.ServerError,
+    auth.AuthError,
     mvcc.MvccError,
     lease.LeaseError,
     membership.MembershipError,
@@ -120,29 +121,30 @@ TABLE: dict[type[Exception], tuple[Code, str]] = {
     errors.BadLeaderTransferee: (_FAILED, "etcdserver: bad leader transferee"),
     errors.NotLeader: (_FAILED, "etcdserver: not leader"),
     # Auth.
-    errors.RootUserNotExist: (_FAILED, "etcdserver: root user does not exist"),
-    errors.RootRoleNotExist: (_FAILED, "etcdserver: root user does not have root role"),
-    errors.UserAlreadyExist: (_FAILED, "etcdserver: user name already exists"),
-    errors.UserEmpty: (_INVALID, "etcdserver: user name is empty"),
-    errors.UserNotFound: (_FAILED, "etcdserver: user name not found"),
-    errors.RoleAlreadyExist: (_FAILED, "etcdserver: role name already exists"),
-    errors.RoleNotFound: (_FAILED, "etcdserver: role name not found"),
-    errors.RoleEmpty: (_INVALID, "etcdserver: role name is empty"),
-    errors.AuthFailed: (_INVALID, "etcdserver: authentication failed, invalid user ID or password"),
-    errors.PermissionNotGiven: (_INVALID, "etcdserver: permission not given"),
-    errors.PermissionDenied: (Code.PERMISSION_DENIED, "etcdserver: permission denied"),
-    errors.RoleNotGranted: (_FAILED, "etcdserver: role is not granted to the user"),
-    errors.PermissionNotGranted: (_FAILED, "etcdserver: permission is not granted to the role"),
-    errors.AuthNotEnabled: (_FAILED, "etcdserver: authentication is not enabled"),
-    errors.InvalidAuthToken: (Code.UNAUTHENTICATED, "etcdserver: invalid auth token"),
-    errors.InvalidAuthMgmt: (_INVALID, "etcdserver: invalid auth management"),
-    errors.AuthOldRevision: (_INVALID, "etcdserver: revision of auth store is old"),
-    errors.NoPasswordUser: (
+    auth.RootUserNotExist: (_FAILED, "etcdserver: root user does not exist"),
+    auth.RootRoleNotExist: (_FAILED, "etcdserver: root user does not have root role"),
+    auth.UserAlreadyExist: (_FAILED, "etcdserver: user name already exists"),
+    auth.UserEmpty: (_INVALID, "etcdserver: user name is empty"),
+    auth.UserNotFound: (_FAILED, "etcdserver: user name not found"),
+    auth.RoleAlreadyExist: (_FAILED, "etcdserver: role name already exists"),
+    auth.RoleNotFound: (_FAILED, "etcdserver: role name not found"),
+    auth.RoleEmpty: (_INVALID, "etcdserver: role name is empty"),
+    auth.AuthFailed: (_INVALID, "etcdserver: authentication failed, invalid user ID or password"),
+    auth.PermissionNotGiven: (_INVALID, "etcdserver: permission not given"),
+    auth.PermissionDenied: (Code.PERMISSION_DENIED, "etcdserver: permission denied"),
+    auth.RoleNotGranted: (_FAILED, "etcdserver: role is not granted to the user"),
+    auth.PermissionNotGranted: (_FAILED, "etcdserver: permission is not granted to the role"),
+    auth.AuthNotEnabled: (_FAILED, "etcdserver: authentication is not enabled"),
+    auth.InvalidAuthToken: (Code.UNAUTHENTICATED, "etcdserver: invalid auth token"),
+    auth.InvalidAuthMgmt: (_INVALID, "etcdserver: invalid auth management"),
+    auth.AuthOldRevision: (_INVALID, "etcdserver: revision of auth store is old"),
+    auth.NoPasswordUser: (
         _UNKNOWN,
         "auth: authentication failed, password was given for no password user",
     ),
-    errors.PasswordTooLong: (_UNKNOWN, "bcrypt: password length exceeds 72 bytes"),
-    errors.VerifyOnlyKey: (_UNKNOWN, "auth: token signing attempted with verify-only key"),
+    auth.PasswordTooLong: (_UNKNOWN, "bcrypt: password length exceeds 72 bytes"),
+    auth.VerifyOnlyKey: (_UNKNOWN, "auth: token signing attempted with verify-only key"),
+    auth.TokenNotSigned: (_UNKNOWN, "key is invalid"),
     # State of the cluster, time.
     errors.NoLeader: (_UNAVAILABLE, "etcdserver: no leader"),
     errors.LeaderChanged: (_UNAVAILABLE, "etcdserver: leader changed"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from etcdpy.auth import AuthInfo
     from etcdpy.proto import rpc_pb2
     from etcdpy.proto.etcdserver_pb2 import Request
     from etcdpy.server.request_ids import RequestIds
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LimitsView(Protocol):
-    """The part of the configuration that bounds requests."""
+    """The part of the configuration that bounds requests and tells who makes them."""
 
     @property
     def max_request_bytes(self) -> int:
@@ -33,6 +34,10 @@ class LimitsView(Protocol):
     @property
     def max_txn_ops(self) -> int:
         """`--max-txn-ops`."""
+
+    @property
+    def client_cert_auth(self) -> bool:
+        """`--client-cert-auth`."""
 
 
 class SnapshotSource(Protocol):
@@ -102,12 +107,12 @@ class MemberView(Protocol):
     def request_ids(self) -> RequestIds:
         """Where new lease ids come from."""
 
-    def propose(self, kind: str, message: Message, data: bytes, done: Done) -> None:
+    def propose(self, kind: str, message: Message, data: bytes, done: Done, info: AuthInfo = ..., /) -> None:
         """Put a request into the log; `done` when this member has applied it or cannot.
 
         `kind` is the field of InternalRaftRequest, `message` the decoded request, `data` its serialized
-        form, which goes into the log as it is. Errors before that: Stopped, TooManyRequests,
-        RequestTooLarge, the timeouts.
+        form, which goes into the log as it is, `info` who asks for it while auth is on. Errors before that:
+        Stopped, TooManyRequests, RequestTooLarge, the timeouts.
         """
 
     def propose_v2(self, request: Request, done: Done) -> None:
@@ -115,6 +120,13 @@ class MemberView(Protocol):
 
     def confirm_read(self, done: Callable[[Exception | None], None]) -> None:
         """`done(None)` when a read of the local state is linearizable, `done(error)` when it cannot be."""
+
+    @property
+    def applied_index(self) -> int:
+        """The last entry that has been applied here."""
+
+    def when_applied(self, index: int, done: Callable[[], None]) -> None:
+        """Call back when the entry at `index` has been applied here, or has not come for too long."""
 
     def has_space(self, request: rpc_pb2.PutRequest | rpc_pb2.TxnRequest | rpc_pb2.LeaseGrantRequest) -> bool:
         """Whether the quota has room for the request. If not, the member also sees to the NOSPACE alarm."""
@@ -164,6 +176,9 @@ class MemberView(Protocol):
 
     def authenticate(self, request: rpc_pb2.AuthenticateRequest, done: Done) -> None:
         """Check a password and make a token; the response is AuthenticateResponse with token."""
+
+    def hash_password(self, password: str, done: Callable[[str | None, Exception | None], None]) -> None:
+        """The `hashedPassword` to propose instead of a password. Raises PasswordTooLong, TooManyRequests."""
 
     def open_snapshot(self, done: Callable[[SnapshotSource | None, Exception | None], None]) -> None:
         """`done` with a snapshot of at least what has been applied so far, or with what kept it from being

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from etcdpy.proto.rpc_pb2 import RangeRequest
 from etcdpy.rpc.call_counts import UNCOUNTED, CallLedger
 from etcdpy.rpc.errors import FAULTS, Code, to_rpc_error, unknown_path
+from etcdpy.rpc.guard import token_of
 from etcdpy.server.errors import InvalidClientApiVersion, NoLeader, NotCapable, NotSupportedForLearner
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class Router:
         if self.clock is not None:
             call.started_at = self.clock()
         try:
+            if call.metadata and member.state.auth.is_enabled and self._await_token(method, call, data):
+                return
             method.handler(call, data)
         except FAULTS as error:
             call.fail(to_rpc_error(error))
@@ -158,6 +161,26 @@ class Router:
                 raise NoLeader
             if method.kind is not Kind.UNARY:
                 self.leader_watch.add(call)
+
+    def _await_token(self, method: Method, call: Call, data: bytes) -> bool:
+        """Begin the call only when the entry is here that made its token, if that is still to come: the
+        client may have logged in at a member that is ahead of us.
+        """
+        token = token_of(call)
+        index = 0 if token is None else self._member.state.auth.index_of(token)
+        if index <= self._member.applied_index:
+            return False
+
+        def applied() -> None:
+            if call.closed:
+                return
+            try:
+                method.handler(call, data)
+            except FAULTS as error:
+                call.fail(to_rpc_error(error))
+
+        self._member.when_applied(index, applied)
+        return True
 
 
 def _check_learner(method: Method, data: bytes) -> None:

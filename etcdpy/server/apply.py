@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from etcdpy.auth import NOBODY, AuthError
 from etcdpy.cluster.version import Version
 from etcdpy.lease import LeaseError
 from etcdpy.mvcc import Compacted, MvccError
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from etcdpy.auth import AuthInfo, AuthStore
     from etcdpy.cluster.membership import Membership
     from etcdpy.lease import Lessor
     from etcdpy.mvcc import Store, WriteTxn
     from etcdpy.mvcc.watch import WatchHub
+    from etcdpy.proto.raft_internal_pb2 import InternalAuthenticateRequest
     from etcdpy.server.alarms import Alarms
+    from etcdpy.server.permits import Permits
     from etcdpy.server.quota import Quota
     from etcdpy.v2store import Store as V2Store
 
@@ -55,6 +59,8 @@ class Applier:
         membership: Membership,
         quota: Quota,
         v2: V2Store,
+        auth: AuthStore,
+        permits: Permits,
         *,
         keeps_checkpoints: bool = False,
     ) -> None:
@@ -65,6 +71,9 @@ class Applier:
         self._membership = membership
         self._quota = quota
         self._v2 = v2
+        self._auth = auth
+        self._permits = permits
+        self._index = 0
         self._keeps_checkpoints = keeps_checkpoints
         handlers: dict[str, Callable[[Any], Message]] = {
             "put": self._put,
@@ -77,13 +86,21 @@ class Applier:
             "alarm": self._alarm,
             "cluster_version_set": self._cluster_version_set,
             "cluster_member_attr_set": self._cluster_member_attr_set,
+            "authenticate": self._authenticate,
+            **_auth_handlers(auth),
         }
         self._operations = {kind: Operation(kind, handler) for kind, handler in handlers.items()}
         # Kinds of which some were applied since whoever counts them has looked.
         self.touched: list[Operation] = []
 
-    def apply(self, kind: str, request: Any) -> Result:
-        """Apply one request; `request` is the message of that field."""
+    def apply(self, kind: str, request: Any, info: AuthInfo = NOBODY, index: int = 0) -> Result:
+        """Apply one request.
+
+        Args:
+            request: the message of that field.
+            info: who asks, as the entry says.
+            index: of the entry.
+        """
         operation = self._operations.get(kind)
         if operation is None:
             if kind == v2_requests.KIND:
@@ -92,10 +109,13 @@ class Applier:
         if not operation.applied:
             self.touched.append(operation)
         operation.applied += 1
+        self._index = index
         try:
             self._check_alarms(kind, request)
+            if self._auth.is_enabled:
+                self._permits.check(kind, request, info)
             response = operation.handler(request)
-        except (ServerError, MvccError, LeaseError) as error:
+        except (ServerError, MvccError, LeaseError, AuthError) as error:
             if not isinstance(error, Compacted):  # etcd counts this one as a success
                 operation.failed += 1
             return Result(error=error, revision=self._store.revision)
@@ -175,6 +195,30 @@ class Applier:
         if self._membership.publish_attributes(request.member_ID, attributes.name, urls):
             note_attributes(self._v2, request.member_ID)
         return pb.AlarmResponse()
+
+    def _authenticate(self, request: InternalAuthenticateRequest) -> Message:
+        return self._auth.authenticate(request.name, request.simple_token, self._index)
+
+
+def _auth_handlers(auth: AuthStore) -> dict[str, Callable[[Any], Message]]:
+    return {
+        "auth_enable": auth.enable,
+        "auth_disable": auth.disable,
+        "auth_status": auth.status,
+        "auth_user_add": auth.user_add,
+        "auth_user_delete": auth.user_delete,
+        "auth_user_get": auth.user_get,
+        "auth_user_list": auth.user_list,
+        "auth_user_change_password": auth.user_change_password,
+        "auth_user_grant_role": auth.user_grant_role,
+        "auth_user_revoke_role": auth.user_revoke_role,
+        "auth_role_add": auth.role_add,
+        "auth_role_delete": auth.role_delete,
+        "auth_role_get": auth.role_get,
+        "auth_role_list": auth.role_list,
+        "auth_role_grant_permission": auth.role_grant_permission,
+        "auth_role_revoke_permission": auth.role_revoke_permission,
+    }
 
 
 class _Writing:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etcdpy import wal
+from etcdpy.auth import AuthStore, BadTokenOptions, make_tokens
 from etcdpy.backend import Backend
 from etcdpy.cluster.bootstrap import BootstrapError, Cluster, first_changes, found_cluster
 from etcdpy.cluster.membership import Membership
@@ -27,8 +29,10 @@ from etcdpy.raft.messages import Entry, EntryType, HardState
 from etcdpy.raft.raw_node import RawNode
 from etcdpy.server.alarms import Alarms
 from etcdpy.server.apply import Applier
+from etcdpy.server.config_kinds import ConfigError, parse_duration
 from etcdpy.server.force_new import take_over
 from etcdpy.server.member import Identity
+from etcdpy.server.permits import Permits
 from etcdpy.server.quota import Quota
 from etcdpy.server.snapshots import Received
 from etcdpy.server.state import State
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 
     CallSoon = Callable[[Callable[[], None]], None]
 
+    from etcdpy.auth import Tokens
     from etcdpy.backend.observed import BackendObserved
     from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
     from etcdpy.server.config import Config
@@ -202,8 +207,11 @@ def _open_backend_at(config: Config, call_soon: CallSoon, snapshot_index: int) -
 
 
 def build_state(config: Config, backend: Backend, replaced: State | None = None) -> State:
-    """Everything that stands on a backend; with the watchers and the counters of the state that it
-    replaces.
+    """Everything that stands on a backend; with the watchers, the tokens and the counters of the state that
+    it replaces.
+
+    Raises:
+        ConfigError: the settings tell of no tokens that can be made.
     """
     store = Store(backend, observed=None if replaced is None else replaced.store.observed)
     if replaced is None:
@@ -222,6 +230,9 @@ def build_state(config: Config, backend: Backend, replaced: State | None = None)
     membership = Membership(backend, learners_max=config.max_learners)
     quota = Quota(config.quota_backend_bytes, lambda: backend.size_bytes)
     v2 = open_store(backend, None if replaced is None else replaced.v2.watchers)
+    tokens = _make_tokens(config) if replaced is None else replaced.auth.tokens
+    auth = AuthStore(backend, tokens, bcrypt_cost=config.bcrypt_cost)
+    permits = Permits(auth, lessor)
     applier = Applier(
         store,
         hub,
@@ -230,9 +241,24 @@ def build_state(config: Config, backend: Backend, replaced: State | None = None)
         membership,
         quota,
         v2,
+        auth,
+        permits,
         keeps_checkpoints=config.features["LeaseCheckpointPersist"],
     )
-    return State(backend, store, hub, lessor, alarms, membership, quota, applier, v2)
+    return State(backend, store, hub, lessor, alarms, membership, quota, applier, v2, auth, permits)
+
+
+def _make_tokens(config: Config) -> Tokens:
+    try:
+        return make_tokens(
+            config.auth_token,
+            config.auth_token_ttl,
+            clock=time.monotonic,
+            unix_clock=lambda: time.time_ns() / 1e9,
+            parse_duration=parse_duration,
+        )
+    except BadTokenOptions as error:
+        raise ConfigError(str(error)) from error
 
 
 def _founded(config: Config, identity: Identity) -> Cluster | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from etcdpy.auth import BadTokenOptions, split_options
 from etcdpy.cluster.urls import BadUrl, check_bind_urls, check_host_urls
 from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.config_support import check_supported, without_effect
@@ -287,10 +288,11 @@ def _check_start(config: Config) -> None:
 
 
 def _check_token_options(text: str) -> None:
-    kind, *options = text.split(",")
-    names = [option.partition("=")[0] for option in options]
-    well_formed = all("=" in option for option in options) and len(set(names)) == len(names)
-    if kind not in TOKEN_KINDS or not well_formed:
+    try:
+        kind, _ = split_options(text)
+    except BadTokenOptions as error:
+        raise ConfigError(str(error)) from error
+    if kind not in TOKEN_KINDS:
         raise ConfigError("auth: invalid auth options")
 
 

@@ -41,9 +41,6 @@ NOT_YET = frozenset(
 # Refused when set to anything but the default, with the reason.
 DISCOVERY = "etcdpy cannot find its cluster by discovery yet; use --initial-cluster or --discovery-srv"
 REFUSED = {
-    "auth-token": "etcdpy issues simple tokens only so far",
-    "auth-token-ttl": "etcdpy does not limit the life of tokens by it yet",
-    "bcrypt-cost": "etcdpy does not hash passwords by it yet",
     "cors": "etcdpy does not check origins yet",
     "discovery": DISCOVERY,
     "discovery-endpoints": DISCOVERY,

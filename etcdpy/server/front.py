@@ -20,6 +20,7 @@ from etcdpy.server.results import Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from etcdpy.server.logins import Logins
     from etcdpy.server.member import Member
     from etcdpy.server.reconfigure import Reconfiguration
     from etcdpy.server.request_ids import RequestIds
@@ -54,7 +55,8 @@ class Front:
         member: Member,
         reconfiguration: Reconfiguration,
         forwarding: Forwarding,
-        snapshots: SnapshotMaker | None = None,
+        snapshots: SnapshotMaker,
+        logins: Logins,
     ) -> None:
         self._member = member
         self._reconfiguration = reconfiguration
@@ -70,6 +72,9 @@ class Front:
         self.propose = member.propose
         self.propose_v2 = member.propose_v2
         self.confirm_read = member.confirm_read
+        self.when_applied = member.when_applied
+        self.authenticate = logins.authenticate
+        self.hash_password = logins.hash_password
 
     @property
     def raft_term(self) -> int:
@@ -85,6 +90,11 @@ class Front:
     def leader_id(self) -> int:
         """The leader as this member knows it, 0 for none."""
         return self._member.node.leader
+
+    @property
+    def applied_index(self) -> int:
+        """The last entry that has been applied here."""
+        return self._member.applied_index
 
     @property
     def is_learner(self) -> bool:
@@ -240,13 +250,6 @@ class Front:
         """Give unused space back to the file system."""
         self._member.state.backend.defragment(lambda error: done(Result(pb.DefragmentResponse(), error)))
 
-    def authenticate(self, request: pb.AuthenticateRequest, done: Done) -> None:
-        """Check a password and make a token."""
-        done(Result(error=NotSupported("authenticate")))
-
     def open_snapshot(self, done: Callable[[SnapshotFile | None, Exception | None], None]) -> None:
         """A snapshot of what has been applied so far."""
-        if self._snapshots is None:
-            done(None, NotSupported("snapshot"))
-        else:
-            self._snapshots.make(done)
+        self._snapshots.make(done)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from etcdpy.auth import NOBODY, ROOT, AuthInfo
 from etcdpy.cluster.members import MalformedMember
 from etcdpy.cluster.membership import MembershipError
 from etcdpy.proto.rpc_pb2 import CompactionRequest
@@ -36,7 +37,7 @@ from etcdpy.server.read import ReadQueue
 from etcdpy.server.requests import decode_request, encode_request
 from etcdpy.server.results import Result
 from etcdpy.server.v2_state import note_change
-from etcdpy.server.waits import Wait, Waits
+from etcdpy.server.waits import IndexWaits, Wait, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,6 +123,7 @@ class Member:
         self._storage = storage
         self.request_timeout_s = 5 + 2 * config.election_timeout_ms / 1000
         self._waits = Waits(self.request_timeout_s)
+        self._index_waits = IndexWaits(self.request_timeout_s)
         self._reads = ReadQueue(request_ids.next, self.request_timeout_s)
         self._inbox: list[bytes] = []
         self._stopped = False
@@ -173,9 +175,7 @@ class Member:
 
     # Requests.
 
-    def propose(
-        self, kind: str, message: Message, data: bytes, done: Done, username: str = "", auth_revision: int = 0
-    ) -> None:
+    def propose(self, kind: str, message: Message, data: bytes, done: Done, info: AuthInfo = NOBODY) -> None:
         """Put a request into the log; `done` is called once, when this member has applied it or cannot.
 
         Args:
@@ -183,8 +183,7 @@ class Member:
             message: the decoded request, read again when the entry is applied.
             data: its serialized form.
             done: called on the loop thread.
-            username: who asks, when auth is on.
-            auth_revision: the auth revision the permission was looked up at.
+            info: who asks, when auth is on.
         """
         if self._stopped:
             done(Result(error=Stopped()))
@@ -192,11 +191,11 @@ class Member:
         if self.node.commit > self.applied_index + UNAPPLIED_ENTRIES_MAX or self.is_overloaded:
             done(Result(error=TooManyRequests()))
             return
-        encoded = encode_request(kind, data, self.request_ids.next(), username, auth_revision)
+        encoded = encode_request(kind, data, self.request_ids.next(), info.username, info.revision)
         if len(encoded) > self.config.max_request_bytes:
             done(Result(error=RequestTooLarge()))
             return
-        self._waits.add(Wait(encoded, kind, message, done, self.clock()))
+        self._waits.add(Wait(encoded, kind, message, done, self.clock(), info))
         self._inbox.append(encoded)
         self.on_work()
 
@@ -218,8 +217,10 @@ class Member:
         self.on_work()
 
     def propose_own(self, kind: str, message: Message, done: Done | None = None) -> None:
-        """Propose what the server itself wants."""
-        self.propose(kind, message, message.SerializeToString(), done or _ignore)
+        """Propose what the server itself wants. It may do everything."""
+        auth = self.state.auth
+        info = AuthInfo(ROOT, auth.revision) if auth.is_enabled else NOBODY
+        self.propose(kind, message, message.SerializeToString(), done or _ignore, info)
 
     def propose_conf_change(self, change: ConfChange, done: Done) -> None:
         """Put a change of the configuration into the log; `done` is called when it has been applied or
@@ -252,6 +253,13 @@ class Member:
             done()
         else:
             self._reads.wait_for(self.node.commit, lambda error: done())
+
+    def when_applied(self, index: int, done: Callable[[], None]) -> None:
+        """Call back when the entry at `index` has been applied, or has not come for too long."""
+        if index <= self.applied_index:
+            done()
+        else:
+            self._index_waits.add(index, self.clock(), done)
 
     def _read_alone(self) -> bool:
         """Whether raft confirms a read at once, as it does for the only voter, and its index has been
@@ -299,6 +307,8 @@ class Member:
         now = self.clock()
         self._waits.expire(now, self._timeout_error)
         self._reads.expire(now)
+        if self._index_waits:
+            self._index_waits.expire(now)
         context = self._reads.retry(now)
         if context is not None:
             self.node.read_index(context)
@@ -380,6 +390,8 @@ class Member:
                 # an index that went back would have the same entries applied twice after the next crash.
                 self.state.backend.set_consistent(self.applied_index, self.applied_term)
         self._reads.release(self.applied_index)
+        if self._index_waits:
+            self._index_waits.release(self.applied_index)
 
     def advance(self, ready: Ready) -> None:
         """The batch has been saved, sent and applied."""
@@ -433,14 +445,14 @@ class Member:
             if self.is_leader and not covered and not self.state.lessor.is_primary:
                 self.state.lessor.promote(self.clock(), self.config.election_timeout_ms / 1000)
         elif not covered:
-            self._apply_request(entry.data)
+            self._apply_request(entry.data, entry.index)
         self.applied_index = entry.index
         self.applied_term = entry.term
 
-    def _apply_request(self, data: bytes) -> None:
+    def _apply_request(self, data: bytes, index: int) -> None:
         wait = self._waits.find(data)
         if wait is not None:
-            result = self.state.applier.apply(wait.kind, wait.request)
+            result = self.state.applier.apply(wait.kind, wait.request, wait.info, index)
             self._waits.take(data)
             self._answer(wait, result)
             return
@@ -451,7 +463,7 @@ class Member:
             self.log.error("failed to decode a committed entry", error=str(error))
             return
         if decoded is not None:
-            self.state.applier.apply(*decoded)
+            self.state.applier.apply(*decoded, index)
 
     def _answer(self, wait: Wait, result: Result) -> None:
         physical = (
@@ -543,13 +555,17 @@ class Member:
         return connected <= len(members) // 2
 
 
-def decode_entry(data: bytes) -> tuple[str, Message] | None:
-    """Kind and request of a normal entry; None for a request that means nothing to us."""
+def decode_entry(data: bytes) -> tuple[str, Message, AuthInfo] | None:
+    """Kind, request and user of a normal entry; None for a request that means nothing to us."""
     old = v2_requests.parse(data)
     if old is not None:
-        return v2_requests.convert(old)
+        converted = v2_requests.convert(old)
+        return None if converted is None else (*converted, NOBODY)
     decoded = decode_request(data)
-    return None if decoded is None else decoded[:2]
+    if decoded is None:
+        return None
+    kind, request, header = decoded
+    return kind, request, AuthInfo(header.username, header.auth_revision)
 
 
 def _ignore(result: Result) -> None:

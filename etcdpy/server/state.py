@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from etcdpy.auth import AuthStore
     from etcdpy.backend import Backend
     from etcdpy.cluster.membership import Membership
     from etcdpy.lease import Lessor
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from etcdpy.mvcc.watch import WatchHub
     from etcdpy.server.alarms import Alarms
     from etcdpy.server.apply import Applier
+    from etcdpy.server.permits import Permits
     from etcdpy.server.quota import Quota
     from etcdpy.v2store import Store as V2Store
 
@@ -30,3 +32,5 @@ class State:
     quota: Quota
     applier: Applier
     v2: V2Store
+    auth: AuthStore
+    permits: Permits

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from etcdpy.auth import NOBODY
 from etcdpy.server.results import Result
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from etcdpy.auth import AuthInfo
     from etcdpy.server.results import Done
+
+# Callers whose token speaks of an entry that is not here yet. Strangers can make up such tokens.
+INDEX_WAITS_MAX = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +36,7 @@ class Wait:
     request: Message
     done: Done
     started: float
+    info: AuthInfo = NOBODY
 
 
 class Waits:
@@ -77,3 +83,37 @@ class Waits:
         for wait in waiting.values():
             wait.data = b""
             wait.done(Result(error=error))
+
+
+class IndexWaits:
+    """Who waits until an entry has been applied, whatever it holds, or until it has taken too long."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._waiting: list[tuple[int, float, Callable[[], None]]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, index: int, now: float, done: Callable[[], None]) -> None:
+        """Call back when `index` has been applied; at once when too many wait already."""
+        if len(self._waiting) >= INDEX_WAITS_MAX:
+            done()
+        else:
+            self._waiting.append((index, now, done))
+
+    def release(self, applied: int) -> None:
+        """Call back those whose entry has been applied."""
+        self._part(lambda index, started: index <= applied)
+
+    def expire(self, now: float) -> None:
+        """Call back those who have waited for too long."""
+        self._part(lambda index, started: now - started >= self._timeout_s)
+
+    def _part(self, is_over: Callable[[int, float], bool]) -> None:
+        waiting, self._waiting = self._waiting, []
+        for index, started, done in waiting:
+            if is_over(index, started):
+                done()
+            else:
+                self._waiting.append((index, started, done))

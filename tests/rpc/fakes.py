@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from etcdpy.auth import NOBODY, AuthError, AuthInfo, AuthStore, SimpleTokens
 from etcdpy.backend import Backend
 from etcdpy.lease import LeaseError, LeaseNotFound, Lessor
 from etcdpy.mvcc import Compacted, Event, FutureRevision, MvccError, Store
@@ -19,6 +20,7 @@ from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.rpc.call import Call
 from etcdpy.server.errors import NotSupported, ServerError
+from etcdpy.server.permits import Permits
 from etcdpy.server.request_ids import RequestIds
 from etcdpy.server.results import Done, Result
 from etcdpy.server.txn import apply_delete_range, apply_put, apply_txn
@@ -139,6 +141,8 @@ class FakeState:
     store: Store
     hub: WatchHub
     lessor: Lessor
+    auth: AuthStore
+    permits: Permits
 
 
 def discard(directory: str, backend: Backend) -> None:
@@ -150,6 +154,7 @@ def discard(directory: str, backend: Backend) -> None:
 class FakeConfig:
     max_request_bytes: int = 1_572_864
     max_txn_ops: int = 128
+    client_cert_auth: bool = False
 
 
 @dataclass
@@ -181,6 +186,7 @@ class FakeMember:
     raft_term: int = 2
     leader_id: int = 0x8E9E05C52164694D
     is_learner: bool = False
+    applied_index: int = 0
     is_capable: bool = True
     config: FakeConfig = field(default_factory=FakeConfig)
     space_is_left: bool = True
@@ -201,7 +207,8 @@ class FakeMember:
         backend = Backend.open(Path(directory) / "db")
         weakref.finalize(self, discard, directory, backend)
         store = Store(backend)
-        self.state = FakeState(backend, store, WatchHub(store), Lessor(backend, 2))
+        lessor, auth = Lessor(backend, 2), AuthStore(backend, SimpleTokens(300, lambda: 0.0))
+        self.state = FakeState(backend, store, WatchHub(store), lessor, auth, Permits(auth, lessor))
         self.state.lessor.promote(0.0, 0.0)
         self.request_ids = RequestIds(self.member_id, 1)
 
@@ -216,7 +223,13 @@ class FakeMember:
         else:
             action()
 
-    def propose(self, kind: str, message: Any, data: bytes, done: Done) -> None:
+    def when_applied(self, index: int, done: Callable[[], None]) -> None:
+        done()
+
+    def hash_password(self, password: str, done: Callable[[str | None, Exception | None], None]) -> None:
+        done("", None)
+
+    def propose(self, kind: str, message: Any, data: bytes, done: Done, info: AuthInfo = NOBODY) -> None:
         self.proposals.append((kind, data))
         self._when_released(lambda: done(self._apply(kind, message)))
 
@@ -225,7 +238,7 @@ class FakeMember:
             return Result(error=self.propose_error)
         try:
             response = self._execute(kind, message)
-        except (ServerError, MvccError, LeaseError) as error:
+        except (ServerError, MvccError, LeaseError, AuthError) as error:
             return Result(error=error)
         return Result(response, None, self.state.store.revision)
 

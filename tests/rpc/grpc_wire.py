@@ -5,6 +5,7 @@ clock that is moved by hand.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from etcdpy.http2 import PREFACE, Engine, Limits
@@ -62,6 +63,7 @@ class NoMember:
     is_capable = True
     is_learner = False
     leader_id = 1
+    state = SimpleNamespace(auth=SimpleNamespace(is_enabled=False))
 
 
 def router_of(kind: Kind, handler: Callable[[Call, bytes], None]) -> Router:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from etcdpy import auth
 from etcdpy.cluster.membership import MembershipError
 from etcdpy.lease import LeaseError, LeaseExpired
 from etcdpy.mvcc import Compacted, MvccError
@@ -47,9 +48,9 @@ def test_a_status_passes_through() -> None:
 
 
 def test_a_status_reads_as_go_prints_it() -> None:
-    error = to_rpc_error(errors.PermissionDenied())
+    error = to_rpc_error(auth.PermissionDenied())
     assert str(error) == "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
-    error = to_rpc_error(errors.InvalidAuthToken())
+    error = to_rpc_error(auth.InvalidAuthToken())
     assert str(error) == "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"
     assert str(RpcError(Code.OUT_OF_RANGE, "x")) == "rpc error: code = OutOfRange desc = x"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from etcdpy.auth import InvalidAuthToken
 from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.rpc.errors import Code, RpcError
 from etcdpy.rpc.gateway import HTTP_STATUS, Gateway, metadata_of
@@ -18,7 +19,7 @@ from etcdpy.rpc.gateway_call import GatewayCall
 from etcdpy.rpc.gateway_routes import ROUTES
 from etcdpy.rpc.services import Health, make_router
 from etcdpy.rpc.services.lease import WAITING_RENEWALS_MAX
-from etcdpy.server.errors import InvalidAuthToken, NotSupported
+from etcdpy.server.errors import NotSupported
 from tests.rpc.fakes import FakeMember, FakeSnapshot
 from tests.rpc.listening import Peer, client_port, on_both_loops, port_member
 

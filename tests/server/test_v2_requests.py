@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import DecodeError
 
+from etcdpy.auth import NOBODY
 from etcdpy.proto.etcdserver_pb2 import Request
 from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from etcdpy.server.member import decode_entry
@@ -38,7 +39,7 @@ def test_published_attributes() -> None:
     )
     decoded = decode_entry(data)
     assert decoded is not None
-    kind, request = decoded
+    kind, request, _ = decoded
     assert kind == "cluster_member_attr_set"
     assert isinstance(request, ClusterMemberAttrSetRequest)
     assert request.member_ID == 0xD176C32E71DB7B1
@@ -50,6 +51,7 @@ def test_the_cluster_version() -> None:
     assert decode_entry(go_request("PUT", "/0/version", "3.5.0")) == (
         "cluster_version_set",
         ClusterVersionSetRequest(ver="3.5.0"),
+        NOBODY,
     )
 
 
@@ -79,7 +81,7 @@ def test_all_else_is_for_the_v2_store(method: str, path: str, value: str) -> Non
 def test_requests_of_today_are_not_taken_for_old_ones() -> None:
     version = ClusterVersionSetRequest(ver="3.6.0")
     data = encode_request("cluster_version_set", version.SerializeToString(), 1)
-    assert decode_entry(data) == ("cluster_version_set", version)
+    assert decode_entry(data) == ("cluster_version_set", version, NOBODY)
 
 
 def test_what_is_neither_is_refused() -> None:

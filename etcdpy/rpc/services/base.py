@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from etcdpy.rpc.encoding import HeaderEncoder
 from etcdpy.rpc.errors import to_rpc_error
+from etcdpy.rpc.guard import auth_info
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -29,6 +30,16 @@ class Service:
     def respond(self, call: Call, response: Message, revision: int) -> None:
         """Answer with a message whose header is unset."""
         call.reply(self.header(revision) + response.SerializeToString())
+
+    def propose(self, call: Call, kind: str, request: Message, data: bytes) -> None:
+        """Put the caller's request into the log, with the caller's name while auth is on, and answer with
+        what comes of it.
+        """
+        member = self._member
+        if member.state.auth.is_enabled:
+            member.propose(kind, request, data, self.answer(call), auth_info(member, call))
+        else:
+            member.propose(kind, request, data, self.answer(call))
 
     def answer(self, call: Call) -> Done:
         """A `done` that answers with the result's response and revision."""

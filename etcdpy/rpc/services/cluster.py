@@ -13,6 +13,7 @@ from etcdpy.proto.rpc_pb2 import (
     MemberUpdateRequest,
 )
 from etcdpy.rpc.errors import to_rpc_error
+from etcdpy.rpc.guard import check_admin, user_info
 from etcdpy.rpc.router import Kind, Method
 from etcdpy.rpc.services.base import Service
 from etcdpy.rpc.services.kv import when_confirmed
@@ -38,22 +39,24 @@ class Cluster(Service):
 
     def member_add(self, call: Call, data: bytes) -> None:
         """Add a voter or a learner."""
-        self._member.change_members(MemberAddRequest.FromString(data), self._answer_change(call))
+        self._change(call, MemberAddRequest.FromString(data))
 
     def member_remove(self, call: Call, data: bytes) -> None:
         """Remove a member for good."""
-        self._member.change_members(MemberRemoveRequest.FromString(data), self._answer_change(call))
+        self._change(call, MemberRemoveRequest.FromString(data))
 
     def member_update(self, call: Call, data: bytes) -> None:
         """Change the peer URLs of a member."""
-        self._member.change_members(MemberUpdateRequest.FromString(data), self._answer_change(call))
+        self._change(call, MemberUpdateRequest.FromString(data))
 
     def member_promote(self, call: Call, data: bytes) -> None:
         """Make a learner a voter."""
-        self._member.change_members(MemberPromoteRequest.FromString(data), self._answer_change(call))
+        self._change(call, MemberPromoteRequest.FromString(data))
 
     def member_list(self, call: Call, data: bytes) -> None:
         """List the members."""
+        if self._member.state.auth.is_enabled:
+            user_info(self._member, call)
 
         def read() -> None:
             self.respond(call, MemberListResponse(members=self._member.member_list()), 0)
@@ -62,6 +65,15 @@ class Cluster(Service):
             self._member.confirm_read(when_confirmed(call, read))
         else:
             read()
+
+    def _change(
+        self,
+        call: Call,
+        request: MemberAddRequest | MemberRemoveRequest | MemberUpdateRequest | MemberPromoteRequest,
+    ) -> None:
+        if self._member.state.auth.is_enabled:
+            check_admin(self._member, call)
+        self._member.change_members(request, self._answer_change(call))
 
     def _answer_change(self, call: Call) -> Done:
         def done(result: Result) -> None:

@@ -14,6 +14,7 @@ from etcdpy.proto.rpc_pb2 import (
 )
 from etcdpy.rpc.encoding import encode_range, encode_single, single_key
 from etcdpy.rpc.errors import FAULTS, Code, RpcError, to_rpc_error
+from etcdpy.rpc.guard import check_admin, check_read, check_txn_read
 from etcdpy.rpc.router import Kind, Method, OnLearner
 from etcdpy.rpc.services.base import Service
 from etcdpy.rpc.services.range_stream import RangeStream
@@ -64,7 +65,10 @@ class KV(Service):
         check_range(request)
 
         def read() -> None:
-            answer = read_range(self._member.state.store, request)
+            state = self._member.state
+            if state.auth.is_enabled:
+                check_read(self._member, call, request.key, request.range_end)
+            answer = read_range(state.store, request)
             header = self.header(answer.revision)
             call.reply(encode_range(header, answer.kvs, answer.count, answer.more))
 
@@ -74,7 +78,10 @@ class KV(Service):
             self._member.confirm_read(when_confirmed(call, read))
 
     def _read_single(self, call: Call, key: bytes) -> None:
-        store = self._member.state.store
+        state = self._member.state
+        if state.auth.is_enabled:
+            check_read(self._member, call, key)
+        store = state.store
         header = self.header(store.revision)
         kv = store.get(key)
         call.reply(header if kv is None else encode_single(header, kv))
@@ -101,13 +108,13 @@ class KV(Service):
         if not member.has_space(request):
             raise NoSpace
         check_put(request)
-        member.propose("put", request, data, self.answer(call))
+        self.propose(call, "put", request, data)
 
     def delete_range(self, call: Call, data: bytes) -> None:
         """Delete keys."""
         request = DeleteRangeRequest.FromString(data)
         check_delete(request)
-        self._member.propose("delete_range", request, data, self.answer(call))
+        self.propose(call, "delete_range", request, data)
 
     def txn(self, call: Call, data: bytes) -> None:
         """Compare, then read and write; one that only reads stays out of the log."""
@@ -117,10 +124,12 @@ class KV(Service):
             raise NoSpace
         check_txn(request, member.config.max_txn_ops)
         if not is_txn_read_only(request):
-            member.propose("txn", request, data, self.answer(call))
+            self.propose(call, "txn", request, data)
             return
 
         def read() -> None:
+            if member.state.auth.is_enabled:
+                check_txn_read(member, call, request)
             store = member.state.store
             ranges_before = store.observed.ranges
             response = read_txn(store, request)
@@ -134,7 +143,9 @@ class KV(Service):
 
     def compact(self, call: Call, data: bytes) -> None:
         """Forget history."""
-        self._member.propose("compaction", CompactionRequest.FromString(data), data, self.answer(call))
+        if self._member.state.auth.is_enabled:
+            check_admin(self._member, call)
+        self.propose(call, "compaction", CompactionRequest.FromString(data), data)
 
 
 def when_confirmed(call: Call, read: Callable[[], None]) -> Callable[[Exception | None], None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from etcdpy.auth import AuthError, AuthOldRevision
 from etcdpy.lease import LeaseNotFound
 from etcdpy.proto.rpc_pb2 import (
     LeaseGrantRequest,
@@ -18,16 +19,18 @@ from etcdpy.proto.rpc_pb2 import (
     LeaseTimeToLiveRequest,
 )
 from etcdpy.rpc.errors import FAULTS, Code, to_rpc_error
+from etcdpy.rpc.guard import check_lease, check_lease_keys, user_info
 from etcdpy.rpc.router import Kind, Method
 from etcdpy.rpc.services.base import Service
 from etcdpy.server.errors import NoSpace
+from etcdpy.server.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from etcdpy.rpc.call import Call
     from etcdpy.rpc.member_view import MemberView
-    from etcdpy.server.results import Result
+    from etcdpy.server.results import Done
 
 # Renewals that wait behind one that takes time, and answers that the client has not read: beyond these the
 # stream is not read.
@@ -60,12 +63,16 @@ class Lease(Service):
         while request.ID == 0:
             request.ID = member.request_ids.next_lease_id()
             data = request.SerializeToString()
-        member.propose("lease_grant", request, data, self.answer(call))
+        if member.state.auth.is_enabled:
+            user_info(member, call)
+        self.propose(call, "lease_grant", request, data)
 
     def revoke(self, call: Call, data: bytes) -> None:
         """End a lease and delete its keys."""
         request = LeaseRevokeRequest.FromString(data)
-        self._member.propose("lease_revoke", request, data, self.answer(call))
+        if self._member.state.auth.is_enabled:
+            user_info(self._member, call)
+        self.propose(call, "lease_revoke", request, data)
 
     def keep_alive(self, call: Call, data: bytes) -> None:
         """Renew leases as the client asks for it."""
@@ -73,11 +80,34 @@ class Lease(Service):
 
     def time_to_live(self, call: Call, data: bytes) -> None:
         """How long a lease will live, and its keys."""
-        self._member.lease_time_to_live(LeaseTimeToLiveRequest.FromString(data), self.answer(call))
+        request = LeaseTimeToLiveRequest.FromString(data)
+        member = self._member
+        answer = self.answer(call)
+        if member.state.auth.is_enabled:
+            user_info(member, call)
+            if request.keys:
+                check_lease_keys(member, call, [request.ID])
+                answer = self._answer_at_revision(call, member.state.auth.revision)
+        member.lease_time_to_live(request, answer)
+
+    def _answer_at_revision(self, call: Call, revision: int) -> Done:
+        """A `done` that does not tell what may be a secret by now: the leader took its time to answer."""
+        answer = self.answer(call)
+
+        def done(result: Result) -> None:
+            auth = self._member.state.auth
+            if auth.is_enabled and auth.revision != revision and result.error is None:
+                result = Result(error=AuthOldRevision())
+            answer(result)
+
+        return done
 
     def leases(self, call: Call, data: bytes) -> None:
         """All leases as this member knows them."""
-        leases = [LeaseStatus(ID=lease_id) for lease_id in self._member.lease_ids()]
+        lease_ids = self._member.lease_ids()
+        if self._member.state.auth.is_enabled:
+            check_lease_keys(self._member, call, lease_ids)
+        leases = [LeaseStatus(ID=lease_id) for lease_id in lease_ids]
         self.respond(call, LeaseLeasesResponse(leases=leases), self._member.state.store.revision)
 
 
@@ -127,6 +157,13 @@ class _KeepAliveStream:
             call.finish()
 
     def _renew(self, lease_id: int) -> None:
+        if self._member.state.auth.is_enabled:
+            try:
+                check_lease(self._member, self._call, lease_id)
+            except AuthError as error:
+                self._waiting.clear()
+                self._call.fail(to_rpc_error(error))
+                return
         self._is_renewing = True
         # etcd notes the revision before it renews.
         header = self._header(self._member.state.store.revision)

@@ -15,6 +15,7 @@ from etcdpy.proto.rpc_pb2 import (
     SnapshotResponse,
 )
 from etcdpy.rpc.errors import to_rpc_error
+from etcdpy.rpc.guard import check_admin, user_info
 from etcdpy.rpc.router import Kind, Method, OnLearner
 from etcdpy.rpc.services.base import Service
 from etcdpy.server.errors import Stopped, UnknownMethod
@@ -48,25 +49,33 @@ class Maintenance(Service):
     def alarm(self, call: Call, data: bytes) -> None:
         """List, raise or clear alarms."""
         request = AlarmRequest.FromString(data)
+        if request.action == AlarmRequest.GET:
+            self._check_user(call)
+        else:
+            self._check_admin(call)
         if not AlarmRequest.GET <= request.action <= AlarmRequest.DEACTIVATE:
             raise UnknownMethod
-        self._member.propose("alarm", request, data, self.answer(call))
+        self.propose(call, "alarm", request, data)
 
     def status(self, call: Call, data: bytes) -> None:
         """How this member sees itself."""
+        self._check_user(call)
         self.respond(call, self._member.status(), self._member.state.store.revision)
 
     def defragment(self, call: Call, data: bytes) -> None:
         """Shrink the backend."""
+        self._check_admin(call)
         self._member.defragment(self.answer_without_header(call))
 
     def hash(self, call: Call, data: bytes) -> None:
         """Hash of the whole backend."""
+        self._check_admin(call)
         store = self._member.state.store
         self.respond(call, HashResponse(hash=store.hash()), store.revision)
 
     def hash_kv(self, call: Call, data: bytes) -> None:
         """Hash of the keys up to a revision."""
+        self._check_admin(call)
         store = self._member.state.store
         # 0 means now; the store may remember a hash of revision 0 itself from a compaction.
         revision = HashKVRequest.FromString(data).revision or store.revision
@@ -76,6 +85,7 @@ class Maintenance(Service):
 
     def snapshot(self, call: Call, data: bytes) -> None:
         """The backend as a file."""
+        self._check_admin(call)
 
         def opened(source: SnapshotSource | None, error: Exception | None) -> None:
             if source is None:
@@ -89,15 +99,25 @@ class Maintenance(Service):
 
     def move_leader(self, call: Call, data: bytes) -> None:
         """Hand leadership to another member."""
+        self._check_admin(call)
         target = MoveLeaderRequest.FromString(data).targetID
         self._member.move_leader(target, self.answer_without_header(call))
 
     def downgrade(self, call: Call, data: bytes) -> None:
         """Prepare the cluster for an older release."""
+        self._check_admin(call)
         request = DowngradeRequest.FromString(data)
         if not DowngradeRequest.VALIDATE <= request.action <= DowngradeRequest.CANCEL:
             raise UnknownMethod
         self._member.downgrade(request, self.answer(call))
+
+    def _check_user(self, call: Call) -> None:
+        if self._member.state.auth.is_enabled:
+            user_info(self._member, call)
+
+    def _check_admin(self, call: Call) -> None:
+        if self._member.state.auth.is_enabled:
+            check_admin(self._member, call)
 
 
 class _SnapshotStream:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.rpc.encoding import encode_field, encode_range
 from etcdpy.rpc.errors import FAULTS, to_rpc_error
+from etcdpy.rpc.guard import check_read
 from etcdpy.server.ranges import read_range
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class RangeStream:
         """Send what the client takes; the rest follows when it can take more."""
         request = self._request
         if request.count_only:
+            self._check_permission()
             answer = read_range(self._member.state.store, request)
             body = encode_range(self._header(answer.revision), (), answer.count, False)
             self._call.send(encode_field(_RANGE_RESPONSE, body))
@@ -71,6 +73,7 @@ class RangeStream:
 
     def _send_chunk(self) -> bool:
         """Send one piece; False when it was the last."""
+        self._check_permission()
         request = self._request
         limited = request.limit > 0
         keys = min(self._chunk_keys, self._remaining) if limited else self._chunk_keys
@@ -93,6 +96,11 @@ class RangeStream:
             self._resize(len(body))
         self._call.send(encode_field(_RANGE_RESPONSE, body))
         return not last
+
+    def _check_permission(self) -> None:
+        """Who has lost the permission gets no more."""
+        if self._member.state.auth.is_enabled:
+            check_read(self._member, self._call, self._request.key, self._request.range_end)
 
     def _resize(self, size: int) -> None:
         if size < self._chunk_bytes // 2:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from etcdpy.auth import AuthError, AuthOldRevision, InvalidAuthToken, PermissionDenied, UserEmpty
 from etcdpy.mvcc.watch import EmptyWatchRange
 from etcdpy.proto.rpc_pb2 import WatchCreateRequest, WatchRequest, WatchResponse
 from etcdpy.rpc.encoding import encode_varint
 from etcdpy.rpc.errors import FAULTS, to_rpc_error
+from etcdpy.rpc.guard import auth_info
 from etcdpy.rpc.router import Kind, Method
 from etcdpy.rpc.services.base import Service
 
@@ -102,6 +104,11 @@ class WatchStream:
         if request.start_revision < 0:
             self._refuse(NEGATIVE_START)
             return
+        if self._member.state.auth.is_enabled:
+            reason = self._forbidden(request)
+            if reason:
+                self._refuse(reason)
+                return
         watch_id = request.watch_id or self._free_id()
         try:
             # Of two faults etcd finds the empty range first, and a watch refused for it takes no id.
@@ -127,6 +134,21 @@ class WatchStream:
             self._next_id = watch_id + 1
         self._watchers[watch_id] = watcher
         self._send(WatchResponse(watch_id=watch_id, created=True), self._hub.revision)
+
+    def _forbidden(self, request: WatchCreateRequest) -> str:
+        """Why the caller may not watch all of the range, as etcd says it; empty if they may. What happens to
+        their permissions later does not end a watch.
+        """
+        try:
+            info = auth_info(self._member, self._call)
+            # An empty key is the smallest one; the end of the range is as the client gave it, for one that is
+            # open is no single key (CVE-2026-73500).
+            self._member.state.auth.check_read(info, request.key or b"\0", request.range_end)
+        except (InvalidAuthToken, AuthOldRevision, UserEmpty) as error:
+            return str(to_rpc_error(error))
+        except AuthError:
+            return str(to_rpc_error(PermissionDenied()))
+        return ""
 
     def _free_id(self) -> int:
         free = self._next_id
