@@ -49,13 +49,9 @@ class KeyRanges:
                 self._ends.append(end)
 
     def covers(self, key: bytes, range_end: bytes) -> bool:
-        """Whether every key of the range is in the set. An empty range must lie inside it, too: who may read
-        nothing is not told that nothing is there.
-        """
+        """Whether every key of the range is in the set. One that holds none must begin in it, as in etcd."""
         place = bisect_right(self._starts, key) - 1
         if place < 0:
             return False
         end = _end_of(key, range_end)
-        if end <= (0, key):
-            return self._starts[place] < range_end and (0, key) < self._ends[place]
-        return end <= self._ends[place]
+        return (0, key) < self._ends[place] if end <= (0, key) else end <= self._ends[place]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 
+from etcdpy.proto import election_pb2, lock_pb2
 from etcdpy.proto import rpc_pb2 as pb
 
 if TYPE_CHECKING:
@@ -46,6 +47,41 @@ UNARY: dict[type[Message], tuple[str, type[Message]]] = {
     pb.StatusRequest: ("/etcdserverpb.Maintenance/Status", pb.StatusResponse),
     pb.HashKVRequest: ("/etcdserverpb.Maintenance/HashKV", pb.HashKVResponse),
     pb.DefragmentRequest: ("/etcdserverpb.Maintenance/Defragment", pb.DefragmentResponse),
+    pb.HashRequest: ("/etcdserverpb.Maintenance/Hash", pb.HashResponse),
+    pb.MoveLeaderRequest: ("/etcdserverpb.Maintenance/MoveLeader", pb.MoveLeaderResponse),
+    pb.DowngradeRequest: ("/etcdserverpb.Maintenance/Downgrade", pb.DowngradeResponse),
+    pb.MemberAddRequest: ("/etcdserverpb.Cluster/MemberAdd", pb.MemberAddResponse),
+    pb.MemberRemoveRequest: ("/etcdserverpb.Cluster/MemberRemove", pb.MemberRemoveResponse),
+    pb.MemberUpdateRequest: ("/etcdserverpb.Cluster/MemberUpdate", pb.MemberUpdateResponse),
+    pb.MemberPromoteRequest: ("/etcdserverpb.Cluster/MemberPromote", pb.MemberPromoteResponse),
+    pb.AuthEnableRequest: ("/etcdserverpb.Auth/AuthEnable", pb.AuthEnableResponse),
+    pb.AuthDisableRequest: ("/etcdserverpb.Auth/AuthDisable", pb.AuthDisableResponse),
+    pb.AuthStatusRequest: ("/etcdserverpb.Auth/AuthStatus", pb.AuthStatusResponse),
+    pb.AuthenticateRequest: ("/etcdserverpb.Auth/Authenticate", pb.AuthenticateResponse),
+    pb.AuthUserAddRequest: ("/etcdserverpb.Auth/UserAdd", pb.AuthUserAddResponse),
+    pb.AuthUserGetRequest: ("/etcdserverpb.Auth/UserGet", pb.AuthUserGetResponse),
+    pb.AuthUserListRequest: ("/etcdserverpb.Auth/UserList", pb.AuthUserListResponse),
+    pb.AuthUserDeleteRequest: ("/etcdserverpb.Auth/UserDelete", pb.AuthUserDeleteResponse),
+    pb.AuthUserChangePasswordRequest: (
+        "/etcdserverpb.Auth/UserChangePassword",
+        pb.AuthUserChangePasswordResponse,
+    ),
+    pb.AuthUserGrantRoleRequest: ("/etcdserverpb.Auth/UserGrantRole", pb.AuthUserGrantRoleResponse),
+    pb.AuthUserRevokeRoleRequest: ("/etcdserverpb.Auth/UserRevokeRole", pb.AuthUserRevokeRoleResponse),
+    pb.AuthRoleAddRequest: ("/etcdserverpb.Auth/RoleAdd", pb.AuthRoleAddResponse),
+    pb.AuthRoleGetRequest: ("/etcdserverpb.Auth/RoleGet", pb.AuthRoleGetResponse),
+    pb.AuthRoleListRequest: ("/etcdserverpb.Auth/RoleList", pb.AuthRoleListResponse),
+    pb.AuthRoleDeleteRequest: ("/etcdserverpb.Auth/RoleDelete", pb.AuthRoleDeleteResponse),
+    pb.AuthRoleGrantPermissionRequest: (
+        "/etcdserverpb.Auth/RoleGrantPermission",
+        pb.AuthRoleGrantPermissionResponse,
+    ),
+    pb.AuthRoleRevokePermissionRequest: (
+        "/etcdserverpb.Auth/RoleRevokePermission",
+        pb.AuthRoleRevokePermissionResponse,
+    ),
+    lock_pb2.LockRequest: ("/v3lockpb.Lock/Lock", lock_pb2.LockResponse),
+    election_pb2.CampaignRequest: ("/v3electionpb.Election/Campaign", election_pb2.CampaignResponse),
 }
 
 ResponseType = TypeVar("ResponseType", bound="Message")
@@ -60,10 +96,16 @@ class Refusal:
 
 
 class Client:
-    """One channel to one endpoint."""
+    """One channel to one endpoint. `token` goes with every call while it is not empty."""
 
-    def __init__(self, endpoint: str) -> None:
-        self._channel = grpc.insecure_channel(endpoint, options=OPTIONS)
+    def __init__(
+        self, endpoint: str, token: str = "", credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        self.token = token
+        if credentials is None:
+            self._channel = grpc.insecure_channel(endpoint, options=OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(endpoint, credentials, options=OPTIONS)
         self._unary: dict[type[Message], Callable[..., Any]] = {
             request: self._channel.unary_unary(
                 path,
@@ -75,7 +117,17 @@ class Client:
 
     def call(self, request: Message, timeout: float = CALL_SECONDS_MAX) -> Message:
         """The answer; a refusal is raised as `grpc.RpcError`."""
-        return cast("Message", self._unary[type(request)](request, timeout=timeout))
+        method = self._unary[type(request)]
+        return cast("Message", method(request, timeout=timeout, metadata=self._metadata()))
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("token", self.token),) if self.token else ()
+
+    def log_in(self, name: str, password: str) -> Client:
+        """Show this user's token from now on."""
+        request = pb.AuthenticateRequest(name=name, password=password)
+        self.token = self.ask(request, pb.AuthenticateResponse).token
+        return self
 
     def ask(
         self, request: Message, response: type[ResponseType], timeout: float = CALL_SECONDS_MAX
@@ -117,7 +169,9 @@ class Client:
             request_serializer=pb.LeaseKeepAliveRequest.SerializeToString,
             response_deserializer=pb.LeaseKeepAliveResponse.FromString,
         )
-        call: Any = stream(iter([pb.LeaseKeepAliveRequest(ID=lease)]), timeout=timeout)
+        call: Any = stream(
+            iter([pb.LeaseKeepAliveRequest(ID=lease)]), timeout=timeout, metadata=self._metadata()
+        )
         try:
             return cast("pb.LeaseKeepAliveResponse", next(call))
         except grpc.RpcError as error:
@@ -126,7 +180,20 @@ class Client:
             call.cancel()
 
     def watch_stream(self) -> WatchStream:
-        return WatchStream(self._channel)
+        return WatchStream(self._channel, self._metadata())
+
+    def snapshot(self) -> bytes | Refusal:
+        """The whole of Maintenance.Snapshot."""
+        stream = self._channel.unary_stream(
+            "/etcdserverpb.Maintenance/Snapshot",
+            request_serializer=pb.SnapshotRequest.SerializeToString,
+            response_deserializer=pb.SnapshotResponse.FromString,
+        )
+        call: Any = stream(pb.SnapshotRequest(), timeout=CALL_SECONDS_MAX, metadata=self._metadata())
+        try:
+            return b"".join(response.blob for response in call)
+        except grpc.RpcError as error:
+            return refusal_of(error)
 
     def close(self) -> None:
         self._channel.close()
@@ -146,7 +213,7 @@ class WatchStream:
     A thread reads; `wait(condition)` sleeps until a response makes the condition true.
     """
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self.responses: list[pb.WatchResponse] = []
         self.ended: Refusal | None = None
         self._outgoing: queue.SimpleQueue[pb.WatchRequest | None] = queue.SimpleQueue()
@@ -156,7 +223,7 @@ class WatchStream:
             request_serializer=pb.WatchRequest.SerializeToString,
             response_deserializer=pb.WatchResponse.FromString,
         )
-        self._call: Any = method(self._requests())
+        self._call: Any = method(self._requests(), metadata=metadata)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
