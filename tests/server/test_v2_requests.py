@@ -72,7 +72,7 @@ def test_any_other_request_about_members_means_nothing(method: str, path: str, v
 def test_all_else_is_for_the_v2_store(method: str, path: str, value: str) -> None:
     decoded = decode_entry(go_request(method, path, value))
     assert decoded is not None
-    kind, request = decoded
+    kind, request, _ = decoded
     assert kind == "v2"
     assert isinstance(request, Request)
     assert (request.Method, request.Path, request.Val) == (method, path, value)
