@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.server import Server, pair
+
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from pathlib import Path
+
+    from tests.support.programs import Kind
 
 pytestmark = pytest.mark.cluster
 
@@ -262,3 +266,83 @@ def test_options(both_servers: tuple[Server, Server]) -> None:
     for server in both_servers:
         answer = ask(server, "/v3/kv/range", "", "OPTIONS")
         assert (answer.status, answer.body) == (200, "")
+
+
+RANGE = f'{{"key":"{KEY}"}}'
+PERMISSION = f'{{"name":"r","perm":{{"permType":"READWRITE","key":"{KEY}"}}}}'
+# Before auth is on, and as root afterwards; the status is for both servers to agree on.
+AUTH_SCRIPT = [
+    ("auth/status", "{}"),
+    ("auth/enable", "{}"),
+    ("auth/authenticate", '{"name":"root","password":"pw"}'),
+    ("auth/user/add", '{"name":"root","password":"pw"}'),
+    ("auth/user/add", '{"name":"root","password":"pw"}'),
+    ("auth/user/add", '{"name":"kim","options":{"no_password":true}}'),
+    ("auth/user/add", "{}"),
+    ("auth/role/add", '{"name":"root"}'),
+    ("auth/role/add", '{"name":"r"}'),
+    ("auth/role/add", "{}"),
+    ("auth/user/grant", '{"user":"root","role":"root"}'),
+    ("auth/user/grant", '{"user":"kim","role":"r"}'),
+    ("auth/user/grant", '{"user":"kim","role":"x"}'),
+    ("auth/role/grant", PERMISSION),
+    ("auth/role/grant", '{"name":"r"}'),
+    ("auth/role/get", '{"role":"r"}'),
+    ("auth/role/list", "{}"),
+    ("auth/user/get", '{"name":"kim"}'),
+    ("auth/user/list", ""),
+    ("auth/role/revoke", f'{{"role":"r","key":"{KEY}","range_end":"{OTHER}"}}'),
+    ("auth/user/changepw", '{"name":"absent","password":"pw"}'),
+    ("auth/user/revoke", '{"name":"kim","role":"root"}'),
+    ("auth/user/delete", '{"name":"absent"}'),
+    ("auth/role/delete", '{"role":"absent"}'),
+]
+AS_ROOT_SCRIPT = [
+    ("auth/enable", "{}"),
+    ("auth/status", "{}"),
+    ("kv/put", f'{{"key":"{KEY}","value":"{KEY}"}}'),
+    ("kv/range", RANGE),
+    ("auth/user/delete", '{"name":"root"}'),
+    ("auth/role/delete", '{"role":"root"}'),
+    ("auth/user/revoke", '{"name":"root","role":"root"}'),
+    ("auth/user/delete", '{"name":"kim"}'),
+    ("auth/disable", "{}"),
+]
+
+
+def token_of(server: Server) -> str:
+    answer = ask(server, "/v3/auth/authenticate", '{"name":"root","password":"pw"}')
+    found = re.search(r'"token":"([A-Za-z]{16}\.[0-9]+)"', answer.body)
+    assert found is not None, answer
+    return found[1]
+
+
+def test_users_and_roles(reference: Kind, candidate: Kind, tmp_path: Path) -> None:
+    with pair(reference, candidate, tmp_path, ("--bcrypt-cost=4",)) as servers:
+        for path, body in AUTH_SCRIPT:
+            check_same(servers, "/v3/" + path, body)
+        assert check_same(servers, "/v3/auth/enable").status == 200
+        assert check_same(servers, "/v3/kv/range", RANGE).status == 400
+        assert check_same(servers, "/v3/kv/range", RANGE, Authorization="wrong").status == 401
+        assert check_same(servers, "/v3/auth/authenticate", '{"name":"root","password":"no"}').status == 400
+        assert check_same(servers, "/v3/auth/authenticate", '{"name":"kim","password":"pw"}').status == 500
+        tokens = [token_of(server) for server in servers]
+        for path, body in AS_ROOT_SCRIPT:
+            expected, answer = (
+                ask(server, "/v3/" + path, body, Authorization=token)
+                for server, token in zip(servers, tokens, strict=True)
+            )
+            assert as_in_3_5(answer) == expected, (path, body)
+        assert check_same(servers, "/v3/kv/range", RANGE).status == 200
+
+
+def test_a_token_may_be_called_one(candidate: Kind, tmp_path: Path) -> None:
+    """`Authorization: Bearer <token>`, which 3.6 takes."""
+    with Server(candidate, tmp_path, ("--bcrypt-cost=4",)) as server:
+        for path, body in (*AUTH_SCRIPT, ("auth/enable", "{}")):
+            ask(server, "/v3/" + path, body)
+        token = token_of(server)
+        for header in (token, f"Bearer {token}"):
+            assert ask(server, "/v3/kv/range", RANGE, Authorization=header).status == 200
+            assert ask(server, "/v3/kv/range", RANGE, Grpc_Metadata_Token=header).status == 200
+        assert ask(server, "/v3/kv/range", RANGE, Authorization=f"bearer{token}").status == 401
