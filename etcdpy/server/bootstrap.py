@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from etcdpy import wal
 from etcdpy.auth import AuthStore, BadTokenOptions, make_tokens
 from etcdpy.backend import Backend
-from etcdpy.cluster.bootstrap import BootstrapError, Cluster, first_changes, found_cluster
+from etcdpy.cluster.bootstrap import Cluster, first_changes
 from etcdpy.cluster.membership import Membership
-from etcdpy.cluster.urls import BadUrl
 from etcdpy.lease import Lessor
 from etcdpy.mvcc import Store
 from etcdpy.mvcc.watch import WatchHub
@@ -136,20 +135,13 @@ def bootstrap(
     fresh = not has_data(config)
     if fresh:
         assert cluster is not None, f"no data in {where.wal_dir}, and no cluster to found or join"
-        _create_wal(where, cluster)
+        _create_wal(where, cluster, is_founder=not config.is_joining)
     files = wal.SnapshotFiles(where.snap_dir)
     files.remove_leftovers()
     snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     snapshot_index = 0 if snapshot is None else snapshot.metadata.index
     backend = _open_backend_at(config, call_soon, snapshot_index)
     identity = _identity(recovered.metadata)
-    if recovered.hard_state is None and not recovered.entries and snapshot is None:
-        founded = _founded(config, identity)
-        if founded is not None:
-            # A first start, or one that ended between making the log and writing its first entries.
-            _write_first_entries(wal_log, founded)
-            wal_log.close()
-            snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
     state = build_state(config, backend)
     if config.force_new_cluster and not fresh:
         _force_new_cluster(config, identity, state, wal_log, recovered)
@@ -261,17 +253,6 @@ def _make_tokens(config: Config) -> Tokens:
         raise ConfigError(str(error)) from error
 
 
-def _founded(config: Config, identity: Identity) -> Cluster | None:
-    """The cluster that this member helps to found, None if it joins one: only founders have the ids that
-    follow from the flags.
-    """
-    try:
-        cluster = found_cluster(config.initial_urls_by_name, config.initial_cluster_token, config.name)
-    except (BadUrl, BootstrapError):
-        return None
-    return cluster if (cluster.local.id, cluster.id) == (identity.member_id, identity.cluster_id) else None
-
-
 def _force_new_cluster(
     config: Config, identity: Identity, state: State, log: wal.Log, recovered: wal.Recovered
 ) -> None:
@@ -291,20 +272,25 @@ def _force_new_cluster(
     log.append(encoded, raft_codec.encode_hard_state(hard_state), sync=True)
 
 
-def _create_wal(where: Layout, cluster: Cluster) -> None:
-    metadata = Metadata(NodeID=cluster.local.id, ClusterID=cluster.id)
-    wal.Log.create(where.wal_dir, metadata.SerializeToString()).close()
+def _create_wal(where: Layout, cluster: Cluster, *, is_founder: bool) -> None:
+    """A log that names the member. That of a founder begins with the first entries, in one step: a member
+    that died between the two would know the cluster, of which it may have been told by DNS or a discovery
+    service, but not who is in it.
+    """
+    metadata = Metadata(NodeID=cluster.local.id, ClusterID=cluster.id).SerializeToString()
+    entries = first_entries(cluster) if is_founder else []
+    state = raft_codec.encode_hard_state(HardState(BOOTSTRAP_TERM, 0, len(entries))) if entries else None
+    wal.Log.create(where.wal_dir, metadata, entries, state).close()
 
 
-def _write_first_entries(log: wal.Log, cluster: Cluster) -> None:
+def first_entries(cluster: Cluster) -> list[tuple[int, bytes]]:
     """Every initial member as an entry that is already committed; all founders write the same."""
     entries = []
     for index, change in enumerate(first_changes(cluster.members), start=1):
         data = raft_codec.encode_conf_change(change)
         entry = Entry(BOOTSTRAP_TERM, index, EntryType.CONF_CHANGE, data)
         entries.append((index, raft_codec.encode_entry(entry)))
-    state = HardState(BOOTSTRAP_TERM, 0, len(entries))
-    log.append(entries, raft_codec.encode_hard_state(state), sync=True)
+    return entries
 
 
 def _open_log(

@@ -168,13 +168,13 @@ class Machine:
         """The log at the newest snapshot that it names; made first where there is none."""
         if not wal.exists(WAL_DIRECTORY, files=self.disk):
             metadata = Metadata(NodeID=self.id, ClusterID=self.cluster.id).SerializeToString()
-            wal.Log.create(WAL_DIRECTORY, metadata, segment_bytes=SEGMENT_BYTES, files=self.disk).close()
-        snapshot, log, recovered = self._open_log()
-        if recovered.hard_state is None and not recovered.entries and snapshot is None:
-            self._write_first_entries(log)
-            log.close()
-            snapshot, log, recovered = self._open_log()
-        return snapshot, log, recovered
+            founding = founding_entries(self.cluster)
+            entries = [(entry.index, raft_codec.encode_entry(entry)) for entry in founding]
+            state = raft_codec.encode_hard_state(HardState(BOOTSTRAP_TERM, 0, len(entries)))
+            wal.Log.create(
+                WAL_DIRECTORY, metadata, entries, state, segment_bytes=SEGMENT_BYTES, files=self.disk
+            ).close()
+        return self._open_log()
 
     def _open_log(self) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
         files = wal.SnapshotFiles(SNAP_DIRECTORY, files=self.disk)
@@ -194,11 +194,6 @@ class Machine:
         return wal.Log.open(
             WAL_DIRECTORY, mark, segment_bytes=SEGMENT_BYTES, segments_max=SEGMENTS_MAX, files=self.disk
         )
-
-    def _write_first_entries(self, log: wal.Log) -> None:
-        entries = [(entry.index, raft_codec.encode_entry(entry)) for entry in founding_entries(self.cluster)]
-        state = HardState(BOOTSTRAP_TERM, 0, len(entries))
-        log.append(entries, raft_codec.encode_hard_state(state), sync=True)
 
 
 class Process:

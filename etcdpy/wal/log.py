@@ -74,15 +74,19 @@ class Log:
         cls,
         directory: Path,
         metadata: bytes,
+        entries: Sequence[tuple[int, bytes]] = (),
+        hard_state: bytes | None = None,
         *,
         segment_bytes: int = SEGMENT_BYTES,
         segments_max: int = SEGMENTS_MAX,
         files: Files | None = None,
     ) -> Log:
-        """A new log. It appears whole, by renaming a directory, or not at all."""
+        """A new log, with its first entries if it has any. It appears whole, by renaming a directory, or not
+        at all.
+        """
         log = cls(directory, files or RealFiles(), segment_bytes, segments_max)
         log._metadata = metadata
-        log._create_first()
+        log._create_first(entries, hard_state)
         return log
 
     @classmethod
@@ -114,6 +118,17 @@ class Log:
         returns.
         """
         self._begin_write()
+        frames, crc, last_index = self._encode(entries, hard_state)
+        if frames:
+            self._write(b"".join(frames), crc)
+        self._last_index = last_index
+        if sync:
+            self.sync()
+
+    def _encode(
+        self, entries: Sequence[tuple[int, bytes]], hard_state: bytes | None
+    ) -> tuple[list[bytes], int, int]:
+        """Frames, and the running checksum and last index behind them."""
         frames: list[bytes] = []
         crc = self._crc
         last_index = self._last_index
@@ -127,11 +142,7 @@ class Log:
             frame, crc = encode_record(RecordKind.STATE, hard_state, crc)
             frames.append(frame)
             self._hard_state = hard_state
-        if frames:
-            self._write(b"".join(frames), crc)
-        self._last_index = last_index
-        if sync:
-            self.sync()
+        return frames, crc, last_index
 
     def append_snapshot_mark(self, mark: SnapshotMark) -> None:
         """Note, synced, that a snapshot exists; its file must be on disk already."""
@@ -169,7 +180,7 @@ class Log:
                 self._files.close(descriptor)
             self._held.clear()
 
-    def _create_first(self) -> None:
+    def _create_first(self, entries: Sequence[tuple[int, bytes]], hard_state: bytes | None) -> None:
         files, name = self._files, SegmentName(0, 0)
         staging = self.directory.with_name(self.directory.name + ".tmp")
         if exists(self.directory, files=files):
@@ -183,15 +194,17 @@ class Log:
                 raise LogExists(self.directory)
             head = self._encode_head(0)
             mark, self._crc = encode_record(RecordKind.SNAPSHOT, SnapshotMark().encode(), self._crc)
+            frames, self._crc, self._last_index = self._encode(entries, hard_state)
+            content = b"".join([head, mark, *frames])
             with self._final_errors():
-                prepare_segment(files, descriptor, head + mark, self._segment_bytes)
+                prepare_segment(files, descriptor, content, self._segment_bytes)
                 files.sync_directory(staging)
                 files.rename(staging, self.directory)
                 files.sync_directory(self.directory.parent)
         except BaseException:
             self.close()
             raise
-        self._offset = len(head) + len(mark)
+        self._offset = len(content)
 
     def _recover(self, mark: SnapshotMark) -> Recovered:
         files, directory = self._files, self.directory

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from etcdpy import embed
+import pytest
+
+from etcdpy import embed, wal
 from etcdpy.cluster.urls import Url
 from etcdpy.peer.srv import LookupFailed, SrvRecord
 from etcdpy.server.log import Logger
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from etcdpy.peer.srv import Address
+    from etcdpy.server.config import Config
 
 
 class Domain:
@@ -33,14 +36,49 @@ class Domain:
         return "127.0.0.1", port
 
 
+def test_a_founder_that_dies_right_after_it_has_made_its_log_takes_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows the others then, whatever DNS says by now."""
+
+    async def scenario() -> None:
+        configs, domain = configurations_by_srv(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(wal, "SnapshotFiles", fail)  # what comes next
+            with pytest.raises(OSError, match="the end"):
+                await embed.start(configs[0], Logger.silent(), domain)
+        configs[0].initial_cluster = ""
+        domains = (Domain([]), domain, domain)
+        starts = (
+            embed.start(config, Logger.silent(), one) for config, one in zip(configs, domains, strict=True)
+        )
+        servers = list(await asyncio.wait_for(asyncio.gather(*starts), 30))
+        try:
+            assert [await read(server, b"a") for server in servers] == [None] * 3
+        finally:
+            for server in servers:
+                await server.stop()
+
+    run(scenario())
+
+
+def fail(*arguments: object) -> None:
+    raise OSError("the end")
+
+
+def configurations_by_srv(directory: Path) -> tuple[list[Config], Domain]:
+    configs = configurations(directory, 3, discovery_srv="example.org", discovery_srv_name="blue")
+    domain = Domain([config.listen_peer_urls[0].port for config in configs])
+    for config in configs:
+        config.initial_cluster = ""
+        port = config.listen_peer_urls[0].port
+        config.initial_advertise_peer_urls = (Url(f"http://localhost:{port}"),)
+    return configs, domain
+
+
 def test_members_find_each_other_by_srv_records(tmp_path: Path) -> None:
     async def scenario() -> None:
-        configs = configurations(tmp_path, 3, discovery_srv="example.org", discovery_srv_name="blue")
-        domain = Domain([config.listen_peer_urls[0].port for config in configs])
-        for config in configs:
-            config.initial_cluster = ""
-            port = config.listen_peer_urls[0].port
-            config.initial_advertise_peer_urls = (Url(f"http://localhost:{port}"),)
+        configs, domain = configurations_by_srv(tmp_path)
         starts = (embed.start(config, Logger.silent(), domain) for config in configs)
         servers = list(await asyncio.gather(*starts))
         try:
