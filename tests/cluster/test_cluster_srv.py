@@ -54,7 +54,7 @@ def test_a_founder_that_dies_right_after_it_has_made_its_log_takes_part(
         )
         servers = list(await asyncio.wait_for(asyncio.gather(*starts), 30))
         try:
-            assert [await read(server, b"a") for server in servers] == [None] * 3
+            assert [await read(server, b"a") for server in servers] == [b""] * 3
         finally:
             for server in servers:
                 await server.stop()
