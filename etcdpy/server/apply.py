@@ -86,6 +86,7 @@ class Applier:
             "alarm": self._alarm,
             "cluster_version_set": self._cluster_version_set,
             "cluster_member_attr_set": self._cluster_member_attr_set,
+            "downgrade_info_set": self._downgrade_info_set,
             "authenticate": self._authenticate,
             **_auth_handlers(auth),
         }
@@ -187,6 +188,10 @@ class Applier:
     def _cluster_version_set(self, request: Any) -> Message:
         self._membership.set_cluster_version(request.ver)
         note_version(self._v2)
+        return pb.AlarmResponse()
+
+    def _downgrade_info_set(self, request: Any) -> Message:
+        self._membership.set_downgrade(request.ver if request.enabled else None)
         return pb.AlarmResponse()
 
     def _cluster_member_attr_set(self, request: Any) -> Message:

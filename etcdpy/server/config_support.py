@@ -23,7 +23,6 @@ NOT_YET = frozenset(
         "distributed-tracing-instance-id",
         "distributed-tracing-sampling-rate",
         "distributed-tracing-service-name",
-        "downgrade-check-time",
         "enable-distributed-tracing",
         "enable-pprof",
         "listen-metrics-urls",

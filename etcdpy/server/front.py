@@ -14,6 +14,7 @@ from etcdpy.lease import LeaseError, LeaseExpired, NotPrimary
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.server.alarms import NOSPACE
+from etcdpy.server.downgrade import Downgrades
 from etcdpy.server.errors import BadLeaderTransferee, LeaderChanged, NotLeader, NotSupported
 from etcdpy.server.results import Result
 
@@ -67,6 +68,7 @@ class Front:
         self.member_id = member.member_id
         self.request_ids: RequestIds = member.request_ids
         self.statistics: Statistics | None = None
+        self._downgrades = Downgrades(member)
         self._judged_version: Version | None = None
         self._is_capable = True
         self.propose = member.propose
@@ -158,7 +160,7 @@ class Front:
 
     def downgrade(self, request: pb.DowngradeRequest, done: Done) -> None:
         """Validate, enable or cancel a downgrade."""
-        done(Result(error=NotSupported("downgrade")))
+        self._downgrades.answer(request, done)
 
     # Leases.
 
@@ -237,7 +239,11 @@ class Front:
             storageVersion=self.storage_version,
             dbSizeQuota=state.quota.limit_bytes,
         )
+        job = state.membership.downgrade
         response.downgradeInfo.SetInParent()
+        if job is not None:
+            response.downgradeInfo.enabled = True
+            response.downgradeInfo.targetVersion = str(job.target)
         return response
 
     @property

@@ -46,6 +46,7 @@ UNARY: dict[type[Message], tuple[str, type[Message]]] = {
     pb.AlarmRequest: ("/etcdserverpb.Maintenance/Alarm", pb.AlarmResponse),
     pb.StatusRequest: ("/etcdserverpb.Maintenance/Status", pb.StatusResponse),
     pb.HashKVRequest: ("/etcdserverpb.Maintenance/HashKV", pb.HashKVResponse),
+    pb.DowngradeRequest: ("/etcdserverpb.Maintenance/Downgrade", pb.DowngradeResponse),
     pb.DefragmentRequest: ("/etcdserverpb.Maintenance/Defragment", pb.DefragmentResponse),
     pb.HashRequest: ("/etcdserverpb.Maintenance/Hash", pb.HashResponse),
     pb.MoveLeaderRequest: ("/etcdserverpb.Maintenance/MoveLeader", pb.MoveLeaderResponse),
