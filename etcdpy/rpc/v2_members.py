@@ -54,6 +54,8 @@ class V2Members:
         if request.method in ("PUT", "DELETE") and not tail:
             return _text(405, "Method Not Allowed", headers)
         try:
+            if request.method != "GET" and self._member.state.auth.is_enabled:
+                raise _Refused(401, "Insufficient credentials")  # nobody can show a token here
             response = await self._handlers[request.method](self, request, tail)
         except _Refused as refusal:
             body = go_json({"message": str(refusal)})

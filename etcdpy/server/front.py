@@ -15,7 +15,7 @@ from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.server.alarms import NOSPACE
 from etcdpy.server.downgrade import Downgrades
-from etcdpy.server.errors import BadLeaderTransferee, LeaderChanged, NotLeader, NotSupported
+from etcdpy.server.errors import BadLeaderTransferee, LeaderChanged, NotLeader
 from etcdpy.server.results import Result
 
 if TYPE_CHECKING:

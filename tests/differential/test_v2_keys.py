@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from etcdpy.proto import rpc_pb2 as pb
+from tests.support.client import Client
 from tests.support.programs import Kind, clean_environment, durable_etcd_kind, etcdctl_programs
 from tests.support.quorum import eventually
 from tests.support.server import Server
@@ -327,3 +329,15 @@ def run_ctl(program: str, endpoint: str, line: str) -> tuple[int, str, str]:
     )
     hidden = re.compile(re.escape(endpoint) + r"|\b20\d\d-[-0-9T:.Z]+|ttl: \d+|TTL: \d+")
     return done.returncode, hidden.sub("*", done.stdout), hidden.sub("*", done.stderr)
+
+
+def test_members_are_not_changed_by_v2_while_auth_is_on(candidate: Kind, tmp_path: Path) -> None:
+    headers = {"Content-Type": "application/json"}
+    with Server(candidate, tmp_path, ["--enable-v2"]) as server, closing(V2Client(server.endpoint)) as client:
+        with Client(server.endpoint) as v3:
+            v3.ask(pb.AuthUserAddRequest(name="root", password="r"), pb.AuthUserAddResponse)
+            v3.ask(pb.AuthUserGrantRoleRequest(user="root", role="root"), pb.AuthUserGrantRoleResponse)
+            v3.ask(pb.AuthEnableRequest(), pb.AuthEnableResponse)
+        body = '{"peerURLs":["http://127.0.0.1:9"]}'
+        assert client.call("POST", "/v2/members", body=body, **headers).status == 401
+        assert client.call("GET", "/v2/members").status == 200
