@@ -183,7 +183,9 @@ class Server:
         self.member.duties = duties
         reconfiguration = Reconfiguration(self.member, self.peers.transport, _unix_s)
         logins = Logins(self.member, ThreadWorker(self._loop, self._logins_pool))
-        self.front = host.front = Front(self.member, reconfiguration, self.peers.calls, self._maker, logins)
+        self.front = host.front = Front(
+            self.member, reconfiguration, self.peers.calls, self._maker, hashing, logins
+        )
         self.front.statistics = host.statistics
         self.lock = -1
         self._ticker: asyncio.TimerHandle | None = None

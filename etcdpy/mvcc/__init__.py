@@ -1,8 +1,8 @@
 """Keys with history: revisions, ranges, transactions, compaction, hashes and watches over a backend."""
 
-from etcdpy.mvcc.errors import Compacted, CorruptStore, FutureRevision, MvccError
+from etcdpy.mvcc.errors import Compacted, CorruptStore, FutureRevision, MvccError, RangeTooLarge
 from etcdpy.mvcc.event import Event, EventType
-from etcdpy.mvcc.hash import HashKV, HashKVJob
+from etcdpy.mvcc.hash import HashAllJob, HashKV, HashKVJob
 from etcdpy.mvcc.key_index import KeyMeta
 from etcdpy.mvcc.ranges import RangeResult
 from etcdpy.mvcc.revision import Revision
@@ -15,6 +15,7 @@ __all__ = [
     "WriteTxn",
     "WatchHub",
     "RangeResult",
+    "HashAllJob",
     "HashKV",
     "HashKVJob",
     "KeyMeta",
@@ -25,4 +26,5 @@ __all__ = [
     "Compacted",
     "FutureRevision",
     "CorruptStore",
+    "RangeTooLarge",
 ]

@@ -13,5 +13,9 @@ class FutureRevision(MvccError):
     """The revision asked for has not happened yet."""
 
 
+class RangeTooLarge(Exception):
+    """A range has more in it than the caller wants to hold in memory; `LargeRange` reads it in pieces."""
+
+
 class CorruptStore(MvccError):
     """A record in the database is not what this room writes."""

@@ -143,12 +143,24 @@ class HashKVJob:
                 yield start
 
 
-def hash_all(view: Rows) -> int:
-    """Maintenance.Hash: all of etcd's buckets."""
-    value = 0
-    for bucket in ETCD_BUCKETS:
-        value = extend(value, NAMES[bucket])
-        for key, data in view.items(bucket):
-            if bucket is not Bucket.META or key not in _NOT_HASHED:
-                value = extend(extend(value, key), data)
-    return value
+class HashAllJob:
+    """Maintenance.Hash over a fixed view: all of etcd's buckets."""
+
+    def __init__(self, view: Rows) -> None:
+        self.result = 0
+        self._steps = self._run(view)
+
+    def step(self) -> bool:
+        """Do a millisecond's work; whether there is more."""
+        return next(self._steps, None) is not None
+
+    def _run(self, view: Rows) -> Iterator[int]:
+        for bucket in ETCD_BUCKETS:
+            self.result = extend(self.result, NAMES[bucket])
+            for rows in view.pieces(bucket, b"", None):
+                if bucket is Bucket.META:
+                    rows = [row for row in rows if row[0] not in _NOT_HASHED]
+                for start in range(0, len(rows), STEP_ROWS):
+                    some = rows[start : start + STEP_ROWS]
+                    self.result = extend(self.result, b"".join([part for row in some for part in row]))
+                    yield start

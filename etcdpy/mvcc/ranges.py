@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final, cast
 
 from etcdpy.backend import Backend, Bucket
-from etcdpy.mvcc.errors import CorruptStore
+from etcdpy.mvcc.errors import CorruptStore, RangeTooLarge
 from etcdpy.mvcc.key_counts import KeyCounts
 from etcdpy.mvcc.key_index import (
     TOMBSTONE_BYTES,
@@ -34,6 +34,9 @@ CACHE_BYTES: Final = 64 << 20
 # What an entry costs beside its value: two objects and a slot.
 CACHE_ENTRY_BYTES: Final = 200
 
+
+# So many values are read before their size is looked at.
+BOUNDED_ENTRIES: Final = 64
 
 # Looking at what one later record changed costs as much as walking past some keys.
 CHANGE_COST: Final = 4
@@ -70,8 +73,10 @@ class Values:
             self._keep(revision, data)
         return data
 
-    def read_many(self, entries: list[bytes]) -> list[bytes]:
+    def read_many(self, entries: list[bytes], bytes_max: int = 0) -> list[bytes]:
         """The KeyValues behind live index entries, in their order."""
+        if bytes_max and len(entries) > BOUNDED_ENTRIES:
+            return self._read_bounded(entries, bytes_max)
         revisions = [entry[:REVISION_BYTES] for entry in entries]
         found = list(map(self._cache.get, revisions))
         if None not in found:
@@ -82,6 +87,17 @@ class Values:
             return read
         fresh = iter(read)
         return [next(fresh) if data is None else data for data in found]
+
+    def _read_bounded(self, entries: list[bytes], bytes_max: int) -> list[bytes]:
+        kvs: list[bytes] = []
+        size = 0
+        for start in range(0, len(entries), BOUNDED_ENTRIES):
+            some = self.read_many(entries[start : start + BOUNDED_ENTRIES])
+            size += sum(map(len, some))
+            if size > bytes_max:
+                raise RangeTooLarge
+            kvs += some
+        return kvs
 
     def _read_missing(self, revisions: list[bytes]) -> list[bytes]:
         found = self._backend.get_many(_KEY, revisions)
@@ -121,33 +137,49 @@ class Ranges:
             entry = entry_at(self._backend, key, entry, revision)
         return [] if entry is None or len(entry) == TOMBSTONE_BYTES else [(key, entry)]
 
-    def entries(self, key: bytes, end: bytes | None, limit: int) -> tuple[list[bytes], int]:
-        """The entries of the first `limit` (0: all) keys of [key, end), and the number of all."""
+    def entries(
+        self, key: bytes, end: bytes | None, limit: int, keys_max: int = 0
+    ) -> tuple[list[bytes], int]:
+        """The entries of the first `limit` (0: all) keys of [key, end), and the number of all.
+
+        More than `keys_max` (0: any number) are RangeTooLarge, here and in `rows` and `rows_at`.
+        """
         live: list[bytes] = []
         for entries in self._backend.value_pieces(_INDEX, key, end, limit):
             if min(map(len, entries)) == TOMBSTONE_BYTES:
                 entries = [entry for entry in entries if len(entry) != TOMBSTONE_BYTES]
             live += entries
+            _check_number(len(live), keys_max)
             if limit and len(live) >= limit:
                 return live[:limit], self._counts.count(key, end)
         return live, len(live)
 
-    def rows(self, key: bytes, end: bytes | None, limit: int) -> tuple[list[Row], int]:
+    def rows(self, key: bytes, end: bytes | None, limit: int, keys_max: int = 0) -> tuple[list[Row], int]:
         """As `entries`, with the keys."""
         live: list[Row] = []
         for rows in self._backend.pieces(_INDEX, key, end, limit):
             live += [row for row in rows if len(row[1]) != TOMBSTONE_BYTES]
+            _check_number(len(live), keys_max)
             if limit and len(live) >= limit:
                 return live[:limit], self._counts.count(key, end)
         return live, len(live)
 
-    def rows_at(self, key: bytes, end: bytes | None, limit: int, revision: int) -> tuple[list[Row], int]:
+    def rows_at(
+        self,
+        key: bytes,
+        end: bytes | None,
+        limit: int,
+        revision: int,
+        keys_max: int = 0,
+        counted: bool = True,
+    ) -> tuple[list[Row], int]:
         """As `rows`, at an older revision."""
         live: list[Row] = []
         for rows in self._backend.pieces(_INDEX, key, end, limit):
             live += self._alive_at(rows, revision)
+            _check_number(len(live), keys_max)
             if limit and len(live) >= limit:
-                return live[:limit], self.count_at(key, end, revision)
+                return live[:limit], self.count_at(key, end, revision) if counted else 0
         return live, len(live)
 
     def count(self, key: bytes, end: bytes | None) -> int:
@@ -182,6 +214,11 @@ class Ranges:
                 return None
             changed.update(map(key_of, rows))
         return changed
+
+
+def _check_number(keys: int, keys_max: int) -> None:
+    if 0 < keys_max < keys:
+        raise RangeTooLarge
 
 
 def without_values(rows: list[Row]) -> list[bytes]:

@@ -15,7 +15,7 @@ from etcdpy.backend import Backend, Bucket
 from etcdpy.mvcc.compaction import Compactor
 from etcdpy.mvcc.errors import Compacted, FutureRevision
 from etcdpy.mvcc.event import Event
-from etcdpy.mvcc.hash import HashKV, HashKVJob, hash_all
+from etcdpy.mvcc.hash import HashAllJob, HashKV, HashKVJob
 from etcdpy.mvcc.history import PastEvent, events_between
 from etcdpy.mvcc.key_counts import SEGMENT_KEYS_MAX, KeyCounts
 from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, KeyMeta, Row, Rows, attachments, decode_meta
@@ -75,10 +75,15 @@ class Store:
         count_only: bool = False,
         keys_only: bool = False,
         metas: bool = False,
+        keys_max: int = 0,
+        bytes_max: int = 0,
+        counted: bool = True,
     ) -> RangeResult:
         """The keys of [key, range_end) in key order, at most `limit` of them; `count` is not limited.
 
-        An empty range_end means one key, a single zero byte all keys from `key` on.
+        An empty range_end means one key, a single zero byte all keys from `key` on. More keys or bytes than
+        `keys_max` and `bytes_max` (0: any number) raise RangeTooLarge. Without `counted` nobody looks at
+        `count`, which may then be anything.
         """
         current = self.revision
         if revision > 0:
@@ -95,26 +100,34 @@ class Store:
         if count_only:
             return RangeResult([], self._count(key, range_end, at), current)
         if keys_only or at or not range_end:
-            rows, count = self._rows(key, range_end, at, limit)
+            rows, count = self._rows(key, range_end, at, limit, keys_max, counted)
             entries = [entry for _, entry in rows]
-            kvs = without_values(rows) if keys_only else self._values.read_many(entries)
+            kvs = without_values(rows) if keys_only else self._values.read_many(entries, bytes_max)
         else:
-            entries, count = self._ranges.entries(key, bound(key, range_end), limit)
-            kvs = self._values.read_many(entries)
+            entries, count = self._ranges.entries(key, bound(key, range_end), limit, keys_max)
+            kvs = self._values.read_many(entries, bytes_max)
         return RangeResult(kvs, count, current, list(map(decode_meta, entries)) if metas else [])
 
     def live_rows(self, key: bytes, range_end: bytes) -> list[Row]:
         """Keys and index entries of all live keys of a range."""
         return self._rows(key, range_end, 0, 0)[0]
 
-    def _rows(self, key: bytes, range_end: bytes, at: int, limit: int) -> tuple[list[Row], int]:
+    def _rows(
+        self,
+        key: bytes,
+        range_end: bytes,
+        at: int,
+        limit: int,
+        keys_max: int = 0,
+        counted: bool = True,
+    ) -> tuple[list[Row], int]:
         if not range_end:
             rows = self._ranges.one(key, at)
             return rows, len(rows)
         end = bound(key, range_end)
         if at:
-            return self._ranges.rows_at(key, end, limit, at)
-        return self._ranges.rows(key, end, limit)
+            return self._ranges.rows_at(key, end, limit, at, keys_max, counted)
+        return self._ranges.rows(key, end, limit, keys_max)
 
     def _count(self, key: bytes, range_end: bytes, at: int) -> int:
         if not range_end:
@@ -210,10 +223,13 @@ class Store:
         return HashKVJob(view, revision, self.compact_revision)
 
     def hash(self) -> int:
-        """Hash of all of etcd's buckets."""
+        """Hash of all of etcd's buckets, at once; `HashAllJob` does the same in steps."""
         self.backend.flush_sync()
         with self.backend.view() as view:
-            return hash_all(view)
+            job = HashAllJob(view)
+            while job.step():
+                pass
+            return job.result
 
     # ---- writes
 

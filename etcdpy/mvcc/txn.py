@@ -78,6 +78,8 @@ class WriteTxn:
         count_only: bool = False,
         keys_only: bool = False,
         metas: bool = False,
+        keys_max: int = 0,
+        bytes_max: int = 0,
     ) -> RangeResult:
         """As Store.range, with the writes so far. An older revision must lie before this transaction."""
         self._operations += 1
@@ -89,6 +91,8 @@ class WriteTxn:
             count_only=count_only,
             keys_only=keys_only,
             metas=metas,
+            keys_max=keys_max,
+            bytes_max=bytes_max,
         )
         result.revision = self.revision
         return result

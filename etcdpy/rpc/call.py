@@ -79,6 +79,21 @@ class Call(ABC):
     def reply(self, message: bytes) -> None:
         """Answer a unary call: one message and status OK."""
 
+    def open_reply(self, size: int) -> None:
+        """Begin to answer a unary call with one message of exactly `size` bytes, which follow by
+        `send_piece` and are ended by `finish`. Only where `takes_pieces` says so.
+        """
+        raise NotImplementedError
+
+    def send_piece(self, parts: Sequence[bytes]) -> None:
+        """The next bytes of a message that `open_reply` has begun."""
+        raise NotImplementedError
+
+    @property
+    def takes_pieces(self) -> bool:
+        """Whether a message may be given piece by piece."""
+        return False
+
     @abstractmethod
     def send(self, message: bytes) -> None:
         """Send one message of a stream."""

@@ -101,18 +101,31 @@ class _Prefixes(dict[int, bytes]):
         return prefix
 
 
+# Pieces of less are cheaper to copy into one than to queue one by one.
+JOINED_BYTES_MAX = 1 << 18
+
 _KVS = _Prefixes(b"\x12")  # RangeResponse.kvs = 2
 
 
 def encode_range(header: bytes, kvs: Sequence[bytes], count: int, more: bool) -> bytes:
     """RangeResponse from its header field (or nothing) and serialized key-values, copied once."""
-    tail = b"\x18\x01" if more else b""
-    if count:
-        tail += b"\x20" + encode_varint(count)
+    tail = range_tail(count, more)
     if len(kvs) == 1:
         return encode_single(header, kvs[0], tail)
     parts = chain.from_iterable(zip(map(_KVS.__getitem__, map(len, kvs)), kvs, strict=True))
     return b"".join((header, *parts, tail))
+
+
+def range_tail(count: int, more: bool) -> bytes:
+    """What stands behind the key-values of a RangeResponse."""
+    tail = b"\x18\x01" if more else b""
+    return tail + b"\x20" + encode_varint(count) if count else tail
+
+
+def encode_kvs(kvs: Sequence[bytes]) -> list[bytes]:
+    """Key-values as fields of a RangeResponse; large ones are not copied."""
+    parts = list(chain.from_iterable(zip(map(_KVS.__getitem__, map(len, kvs)), kvs, strict=True)))
+    return [b"".join(parts)] if sum(map(len, parts)) < JOINED_BYTES_MAX else parts
 
 
 def encode_single(header: bytes, kv: bytes, tail: bytes = b"\x20\x01") -> bytes:

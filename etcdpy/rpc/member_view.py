@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from etcdpy.auth import AuthInfo
+    from etcdpy.mvcc import HashKV
     from etcdpy.proto import rpc_pb2
     from etcdpy.proto.etcdserver_pb2 import Request
     from etcdpy.server.request_ids import RequestIds
@@ -170,6 +171,12 @@ class MemberView(Protocol):
 
     def defragment(self, done: Done) -> None:
         """Give unused space of the backend back to the file system."""
+
+    def hash(self, done: Callable[[int | None, Exception | None], None]) -> None:
+        """Hash of the whole backend; `done` with it or with what is wrong."""
+
+    def hash_kv(self, revision: int, done: Callable[[HashKV | None, Exception | None], None]) -> None:
+        """HashKV at a revision, 0 for the present one; `done` with it or with what is wrong."""
 
     def downgrade(self, request: rpc_pb2.DowngradeRequest, done: Done) -> None:
         """Validate, enable or cancel a downgrade; the response is DowngradeResponse with version."""

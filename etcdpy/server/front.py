@@ -21,6 +21,8 @@ from etcdpy.server.results import Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from etcdpy.mvcc import HashKV
+    from etcdpy.server.hashing import Hashing
     from etcdpy.server.logins import Logins
     from etcdpy.server.member import Member
     from etcdpy.server.reconfigure import Reconfiguration
@@ -57,12 +59,14 @@ class Front:
         reconfiguration: Reconfiguration,
         forwarding: Forwarding,
         snapshots: SnapshotMaker,
+        hashing: Hashing,
         logins: Logins,
     ) -> None:
         self._member = member
         self._reconfiguration = reconfiguration
         self._forwarding = forwarding
         self._snapshots = snapshots
+        self._hashing = hashing
         self.config = member.config
         self.cluster_id = member.cluster_id
         self.member_id = member.member_id
@@ -255,6 +259,14 @@ class Front:
     def defragment(self, done: Done) -> None:
         """Give unused space back to the file system."""
         self._member.state.backend.defragment(lambda error: done(Result(pb.DefragmentResponse(), error)))
+
+    def hash(self, done: Callable[[int | None, Exception | None], None]) -> None:
+        """Hash of the whole backend, a few milliseconds at a time."""
+        self._hashing.hash(done)
+
+    def hash_kv(self, revision: int, done: Callable[[HashKV | None, Exception | None], None]) -> None:
+        """HashKV, likewise."""
+        self._hashing.hash_kv(revision, done)
 
     def open_snapshot(self, done: Callable[[SnapshotFile | None, Exception | None], None]) -> None:
         """A snapshot of what has been applied so far."""

@@ -50,6 +50,8 @@ class Reader(Protocol):
         limit: int = 0,
         count_only: bool = False,
         keys_only: bool = False,
+        keys_max: int = 0,
+        bytes_max: int = 0,
     ) -> StoreRange:
         """Key-values of a range at a revision (0 = now); limit 0 = all."""
 
@@ -77,8 +79,11 @@ _SORT_KEYS: dict[int, Callable[[KeyValue], int | bytes]] = {
 }
 
 
-def read_range(reader: Reader, request: RangeRequest) -> RangeAnswer:
-    """Answer a checked request; the reader's errors (compacted, future revision) pass through."""
+def read_range(reader: Reader, request: RangeRequest, keys_max: int = 0, bytes_max: int = 0) -> RangeAnswer:
+    """Answer a checked request; the reader's errors (compacted, future revision) pass through.
+
+    An answer in key order of more keys or bytes than given (0: any number) is RangeTooLarge.
+    """
     revision = request.revision
     if request.count_only:
         found = reader.range(request.key, request.range_end, revision=revision, count_only=True)
@@ -92,6 +97,8 @@ def read_range(reader: Reader, request: RangeRequest) -> RangeAnswer:
             revision=revision,
             limit=limit + 1 if limit > 0 else 0,
             keys_only=keys_only,
+            keys_max=keys_max,
+            bytes_max=bytes_max,
         )
         kvs = found.kvs
     else:

@@ -65,6 +65,8 @@ class ModelStore:
         limit: int = 0,
         count_only: bool = False,
         keys_only: bool = False,
+        keys_max: int = 0,
+        bytes_max: int = 0,
     ) -> Found:
         if revision > self.settled:
             raise FutureRevision
@@ -335,6 +337,17 @@ class FakeMember:
 
     def status(self) -> pb.StatusResponse:
         return pb.StatusResponse(version="3.6.5", leader=self.leader_id, raftTerm=self.raft_term)
+
+    def hash(self, done: Callable[[int | None, Exception | None], None]) -> None:
+        done(self.state.store.hash(), None)
+
+    def hash_kv(self, revision: int, done: Callable[[Any, Exception | None], None]) -> None:
+        try:
+            found = self.state.store.hash_kv(revision or self.state.store.revision)
+        except MvccError as error:
+            done(None, error)
+        else:
+            done(found, None)
 
     def defragment(self, done: Done) -> None:
         self._answer("defragment", None, done)

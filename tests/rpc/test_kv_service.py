@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.server.errors import LeaderChanged
+from etcdpy.server.ranges import read_range
 from tests.rpc.fakes import FakeConfig, FakeMember, RecordingCall
 from tests.rpc.harness import Refused, run_async, serving_member
 
@@ -296,3 +298,74 @@ def test_a_compaction_ends_a_stream_that_needs_older_history() -> None:
     call.take()
     assert call.error is not None
     assert call.error.message == "etcdserver: mvcc: required revision has been compacted"
+
+
+# Answers too large for memory.
+
+
+@pytest.fixture
+def small_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has more than ten keys is large."""
+    monkeypatch.setattr("etcdpy.rpc.services.kv._MEMORY", ((0, 0), (10, 1 << 20)))
+    monkeypatch.setattr("etcdpy.mvcc.large_range.STEP_ROWS", 7)
+
+
+@pytest.mark.usefixtures("small_answers")
+@run_async
+async def test_a_large_answer_is_the_same_message() -> None:
+    member = FakeMember()
+    fill(member, 100, 300)
+    fill(member, 50, 20_000)
+    old = member.state.store.revision
+    for number in range(0, 40, 3):
+        member.write(b"k%04d" % number, b"later")
+    requests = [
+        everything(),
+        everything(limit=30),
+        everything(limit=99),
+        everything(limit=100),
+        everything(revision=old),
+        everything(revision=old - 60, limit=77),
+        everything(keys_only=True),
+        pb.RangeRequest(key=b"k0005", range_end=b"k0070", serializable=True),
+        pb.RangeRequest(key=b"k0005", range_end=b"\0"),
+    ]
+    async with serving_member(member) as client:
+        for request in requests:
+            expected = read_range(member.state.store, request)
+            response = await client.ask(RANGE, request, pb.RangeResponse)
+            assert [kv.SerializeToString() for kv in response.kvs] == expected.kvs
+            assert (response.count, response.more) == (expected.count, expected.more)
+            assert response.header == header(member, expected.revision)
+
+
+@pytest.mark.usefixtures("small_answers")
+@run_async
+async def test_a_large_answer_is_refused_like_a_small_one() -> None:
+    member = FakeMember()
+    fill(member, 30)
+    async with serving_member(member) as client:
+        with pytest.raises(Refused) as refused:
+            await client.ask(RANGE, everything(revision=99), pb.RangeResponse)
+        assert refused.value.args[1] == "etcdserver: mvcc: required revision is a future revision"
+
+
+@pytest.mark.usefixtures("small_answers")
+@run_async
+async def test_writes_during_a_large_answer_are_not_in_it() -> None:
+    member = FakeMember()
+    fill(member, 60, 1000)
+    asked = everything(revision=member.state.store.revision)
+    expected = read_range(member.state.store, asked).kvs
+    async with serving_member(member) as client:
+        reading = asyncio.ensure_future(client.ask(RANGE, everything(), pb.RangeResponse))
+        for number in range(200):
+            await asyncio.sleep(0)
+            if number % 10 == 0:
+                member.write(b"k%04d" % (number % 60), b"new")
+        response = await reading
+    later = {kv.mod_revision for kv in response.kvs}
+    assert max(later) == response.header.revision, "the header tells which state it is"
+    again = read_range(member.state.store, everything(revision=response.header.revision)).kvs
+    assert [kv.SerializeToString() for kv in response.kvs] == again
+    assert len(again) == len(expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from etcdpy.mvcc import RangeTooLarge
 from etcdpy.proto.rpc_pb2 import (
     CompactionRequest,
     DeleteRangeRequest,
@@ -17,6 +18,7 @@ from etcdpy.rpc.errors import FAULTS, Code, RpcError, to_rpc_error
 from etcdpy.rpc.guard import check_admin, check_read, check_txn_read
 from etcdpy.rpc.router import Kind, Method, OnLearner
 from etcdpy.rpc.services.base import Service
+from etcdpy.rpc.services.large_answer import ANSWER_BYTES_MAX, ANSWER_KEYS_MAX, LargeAnswer
 from etcdpy.rpc.services.range_stream import RangeStream
 from etcdpy.server.checks import (
     check_delete,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from etcdpy.rpc.call import Call
+
+# Keys and bytes that an answer may have in memory, by whether the transport can do without.
+_MEMORY = ((0, 0), (ANSWER_KEYS_MAX, ANSWER_BYTES_MAX))
 
 
 class KV(Service):
@@ -68,7 +73,11 @@ class KV(Service):
             state = self._member.state
             if state.auth.is_enabled:
                 check_read(self._member, call, request.key, request.range_end)
-            answer = read_range(state.store, request)
+            try:
+                answer = read_range(state.store, request, *_MEMORY[call.takes_pieces])
+            except RangeTooLarge:
+                LargeAnswer(self._member, self.header, call, request).start()
+                return
             header = self.header(answer.revision)
             call.reply(encode_range(header, answer.kvs, answer.count, answer.more))
 

@@ -21,6 +21,7 @@ from etcdpy.rpc.services.base import Service
 from etcdpy.server.errors import Stopped, UnknownMethod
 
 if TYPE_CHECKING:
+    from etcdpy.mvcc import HashKV
     from etcdpy.rpc.call import Call
     from etcdpy.rpc.member_view import SnapshotSource
 
@@ -70,18 +71,30 @@ class Maintenance(Service):
     def hash(self, call: Call, data: bytes) -> None:
         """Hash of the whole backend."""
         self._check_admin(call)
-        store = self._member.state.store
-        self.respond(call, HashResponse(hash=store.hash()), store.revision)
+
+        def done(digest: int | None, error: Exception | None) -> None:
+            if digest is None:
+                call.fail(to_rpc_error(error or Stopped()))
+            else:
+                self.respond(call, HashResponse(hash=digest), self._member.state.store.revision)
+
+        self._member.hash(done)
 
     def hash_kv(self, call: Call, data: bytes) -> None:
         """Hash of the keys up to a revision."""
         self._check_admin(call)
-        store = self._member.state.store
-        # 0 means now; the store may remember a hash of revision 0 itself from a compaction.
-        revision = HashKVRequest.FromString(data).revision or store.revision
-        digest, compact_revision, hash_revision = store.hash_kv(revision)
-        response = HashKVResponse(hash=digest, compact_revision=compact_revision, hash_revision=hash_revision)
-        self.respond(call, response, store.revision)
+
+        def done(found: HashKV | None, error: Exception | None) -> None:
+            if found is None:
+                call.fail(to_rpc_error(error or Stopped()))
+                return
+            digest, compact_revision, hash_revision = found
+            response = HashKVResponse(
+                hash=digest, compact_revision=compact_revision, hash_revision=hash_revision
+            )
+            self.respond(call, response, self._member.state.store.revision)
+
+        self._member.hash_kv(HashKVRequest.FromString(data).revision, done)
 
     def snapshot(self, call: Call, data: bytes) -> None:
         """The backend as a file."""

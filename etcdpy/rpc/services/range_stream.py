@@ -77,22 +77,30 @@ class RangeStream:
         request = self._request
         limited = request.limit > 0
         keys = min(self._chunk_keys, self._remaining) if limited else self._chunk_keys
-        request_limit, request.limit = request.limit, keys
-        answer = read_range(self._member.state.store, request)
-        request.limit = request_limit
+        found = self._member.state.store.range(
+            request.key,
+            request.range_end,
+            revision=request.revision,
+            limit=keys + 1,
+            keys_only=request.keys_only,
+            # Counting at an older revision takes the longer, the more has been written since.
+            counted=not self._store_revision,
+        )
+        kvs = found.kvs[:keys]
+        more = len(found.kvs) > keys
         if not self._store_revision:
-            self._store_revision = answer.revision
-            self._count = answer.count
-            request.revision = request.revision if request.revision > 0 else answer.revision
+            self._store_revision = found.revision
+            self._count = found.count
+            request.revision = request.revision if request.revision > 0 else found.revision
         if limited:
-            self._remaining -= len(answer.kvs)
-        last = not answer.more or (limited and self._remaining == 0)
+            self._remaining -= len(kvs)
+        last = not more or (limited and self._remaining == 0)
         if last:
             header = self._header(self._store_revision)
-            body = encode_range(header, answer.kvs, self._count, answer.more)
+            body = encode_range(header, kvs, self._count, more)
         else:
-            body = encode_range(b"", answer.kvs, 0, False)
-            request.key = KeyValue.FromString(answer.kvs[-1]).key + b"\0"
+            body = encode_range(b"", kvs, 0, False)
+            request.key = KeyValue.FromString(kvs[-1]).key + b"\0"
             self._resize(len(body))
         self._call.send(encode_field(_RANGE_RESPONSE, body))
         return not last
