@@ -65,6 +65,10 @@ HTTP_STATUS = {
     Code.UNAUTHENTICATED: 401,
 }
 
+NAME_IGNORED = (
+    "CommonName of client sending a request against gateway will be ignored and not used as expected"
+)
+
 _JSON = "application/json"
 _FROM_GRPC = {"Grpc-Metadata-Content-Type": "application/grpc"}
 _METADATA_PREFIX = "grpc-metadata-"
@@ -238,6 +242,15 @@ class Gateway:
     def _check_size(self, data: bytes) -> None:
         if len(data) > self._receive_bytes_max:
             raise message_too_large(len(data), self._receive_bytes_max)
+
+
+def shows_a_name(request: web.BaseRequest) -> bool:
+    """Whether the client has shown a certificate with a common name. It may believe that this tells who it
+    is, but a gateway looks at tokens only (CVE-2018-16886).
+    """
+    certificate = request.get_extra_info("peercert") or {}
+    fields = [field for part in certificate.get("subject", ()) for field in part]
+    return any(name == "commonName" and value for name, value in fields)
 
 
 def metadata_of(headers: CIMultiDictProxy[str]) -> dict[str, str]:

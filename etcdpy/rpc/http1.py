@@ -12,6 +12,7 @@ from etcdpy.cluster.version import Version
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.rpc.aiohttp_log import make_logger
+from etcdpy.rpc.gateway import NAME_IGNORED, shows_a_name
 from etcdpy.rpc.port import Http1Session
 from etcdpy.server.alarms import CORRUPT, NOSPACE
 
@@ -76,6 +77,9 @@ class HttpEndpoints:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._gateway is not None and self._gateway.is_for(request.path):
+            member = self._member
+            if member.state.auth.is_enabled and member.config.client_cert_auth and shows_a_name(request):
+                return _text(400, NAME_IGNORED)
             return await self._gateway.answer(request, self._sessions[request.protocol])
         if self._v2 is not None and self._v2.is_for(request.path):
             return await self._v2.answer(request, self._sessions[request.protocol])

@@ -103,6 +103,8 @@ class Client:
         self, endpoint: str, token: str = "", credentials: grpc.ChannelCredentials | None = None
     ) -> None:
         self.token = token
+        self.metadata: tuple[tuple[str, str], ...] = ()
+        """More that goes with every call."""
         if credentials is None:
             self._channel = grpc.insecure_channel(endpoint, options=OPTIONS)
         else:
@@ -122,7 +124,7 @@ class Client:
         return cast("Message", method(request, timeout=timeout, metadata=self._metadata()))
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("token", self.token),) if self.token else ()
+        return (*self.metadata, ("token", self.token)) if self.token else self.metadata
 
     def log_in(self, name: str, password: str) -> Client:
         """Show this user's token from now on."""
