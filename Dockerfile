@@ -14,4 +14,4 @@ ENV ETCD_DATA_DIR=/var/lib/etcd \
     ETCD_ADVERTISE_CLIENT_URLS=http://0.0.0.0:2379
 EXPOSE 2379 2380
 VOLUME /var/lib/etcd
-ENTRYPOINT ["etcdpy"]
+ENTRYPOINT ["python", "-m", "etcdpy.container"]

@@ -36,8 +36,12 @@ EXIT_OK, EXIT_REFUSED, EXIT_USAGE = 0, 1, 2
 SUBCOMMANDS = ("gateway", "grpc-proxy")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with `argv` (without the program's name) and give its exit code."""
+def main(argv: Sequence[str] | None = None, *, root_password: str = "") -> int:
+    """Run the command with `argv` (without the program's name) and give its exit code.
+
+    Args:
+        root_password: a new cluster begins with auth on and this password of root.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in SUBCOMMANDS:
         return say(f"etcdpy {arguments[0]} is not supported yet", EXIT_REFUSED)
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.warn(message, **fields)
     from etcdpy import embed
 
-    return embed.run(config, log)
+    return embed.run(config, log, root_password)
 
 
 def say(text: str, code: int) -> int:

@@ -39,6 +39,7 @@ from etcdpy.server.corruption import CorruptionMonitor, DataInconsistent, check_
 from etcdpy.server.disk import WalThread
 from etcdpy.server.driver import Driver
 from etcdpy.server.duties import Duties
+from etcdpy.server.first_root import FirstRoot
 from etcdpy.server.front import Front
 from etcdpy.server.hashing import Hashing
 from etcdpy.server.log import Logger
@@ -70,6 +71,11 @@ LOGIN_THREADS = 2
 EXIT_FAILURE = 1
 EXIT_REMOVED = 0
 
+
+class StartRefused(Exception):
+    """A member that would not do what it was asked for does not start."""
+
+
 # What keeps a member from starting, told in one line; anything else is a bug and shows its traceback.
 StartError = (
     bootstrap.DataDirectoryError,
@@ -81,6 +87,7 @@ StartError = (
     CorruptRows,
     AuthError,
     DataInconsistent,
+    StartRefused,
     OSError,
 )
 
@@ -188,6 +195,7 @@ class Server:
         )
         self.front.statistics = host.statistics
         self.lock = -1
+        self.root_password = ""
         self._ticker: asyncio.TimerHandle | None = None
         self._advancer: asyncio.Task[None] | None = None
         self._listeners: serving.Listeners | None = None
@@ -219,10 +227,22 @@ class Server:
         await _first(published, self.failed)
         if self.failed.done():
             return
+        if self.root_password and not self.config.is_joining:
+            await self._make_root()
         await self._listeners.start()
         self.log.info("ready to serve client requests")
         for url in self._listeners.urls:
             self.log.info("serving client traffic insecurely; this is strongly discouraged!", address=url)
+
+    async def _make_root(self) -> None:
+        made: asyncio.Future[Exception | None] = self._loop.create_future()
+        FirstRoot(self.member, self.front, self.root_password).make(made.set_result)
+        await _first(made, self.failed)
+        error = made.result() if made.done() else None
+        if error is not None:
+            raise StartRefused(
+                f"failed to make the first user: {str(error) or type(error).__name__}"
+            ) from error
 
     async def _check_data(self) -> None:
         checked: asyncio.Future[Exception | None] = self._loop.create_future()
@@ -327,10 +347,17 @@ class Server:
         os.close(self.lock)
 
 
-async def start(config: Config, log: Logger | None = None, srv: SrvResolver | None = None) -> Server:
+async def start(
+    config: Config,
+    log: Logger | None = None,
+    srv: SrvResolver | None = None,
+    *,
+    root_password: str = "",
+) -> Server:
     """Run a member in this loop and return once it serves, or has failed (`Server.failed`).
 
     Args:
+        root_password: a new cluster begins with auth on and this password of root.
         srv: what to ask about `--discovery-srv` instead of the machine's DNS servers.
 
     Raises:
@@ -349,6 +376,7 @@ async def start(config: Config, log: Logger | None = None, srv: SrvResolver | No
         os.close(lock)
         raise
     server.lock = lock
+    server.root_password = root_password
     try:
         await server.serve()
     except BaseException:
@@ -368,7 +396,7 @@ async def member(config: Config | None = None) -> AsyncIterator[Server]:
             await server.stop()
 
 
-def run(config: Config, log: Logger) -> int:
+def run(config: Config, log: Logger, root_password: str = "") -> int:
     """Run a member until a signal ends it; the command's exit status."""
     # A thread that comes back from the disk waits this long for the loop to let go of the interpreter.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -381,14 +409,14 @@ def run(config: Config, log: Logger) -> int:
     except ImportError:
         loop_factory = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        received = runner.run(_run(config, log))
+        received = runner.run(_run(config, log, root_password))
     if isinstance(received, signal.Signals):
         signal.signal(received, signal.SIG_DFL)
         os.kill(os.getpid(), received)
     return EXIT_REMOVED if isinstance(received, PermanentlyRemoved) else EXIT_FAILURE
 
 
-async def _run(config: Config, log: Logger) -> signal.Signals | Exception:
+async def _run(config: Config, log: Logger, root_password: str) -> signal.Signals | Exception:
     loop = asyncio.get_running_loop()
     signalled: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -399,7 +427,7 @@ async def _run(config: Config, log: Logger) -> signal.Signals | Exception:
     for which in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(which, on_signal, which)
     # A founder waits here for the others; it must be possible to tell it to go.
-    starting = loop.create_task(start(config, log))
+    starting = loop.create_task(start(config, log, root_password=root_password))
     await _first(signalled, starting)
     if not starting.done():
         starting.cancel()
