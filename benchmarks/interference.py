@@ -26,7 +26,7 @@ from tests.support.programs import candidate_kind, reference_kind
 from tests.support.server import Server
 
 from .store_files import FLAGS, PREFIX, READY_SECONDS_MAX, STRIDE, restored, write_snapshot
-from .tools import machine, memory_bytes, run_loadgen, save
+from .tools import machine, memory_bytes, save, try_loadgen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,10 @@ def percentiles(latencies: list[float]) -> dict[str, float]:
     return {name: round(ordered[int((len(ordered) - 1) * part)], 2) for name, part in at.items()}
 
 
-def load(server: Server, rate: int, seconds: int, samples: Path) -> None:
+def load(server: Server, rate: int, seconds: int, samples: Path) -> int:
+    """Put for a while; how many puts failed, which count with the time it took to hear of it."""
     settings = {"callers": CALLERS, "connections": 10, "value": VALUE_BYTES, "prefix": PREFIX}
-    run_loadgen(
+    return try_loadgen(
         server.endpoint,
         "put",
         count=rate * seconds,
@@ -54,7 +55,7 @@ def load(server: Server, rate: int, seconds: int, samples: Path) -> None:
         stride=STRIDE,
         samples=str(samples),
         **settings,
-    )
+    ).failed
 
 
 def during(server: Server, rate: int, seconds: int, work: Callable[[Client], None]) -> dict[str, object]:
@@ -67,13 +68,14 @@ def during(server: Server, rate: int, seconds: int, work: Callable[[Client], Non
         began = time.time_ns()
         work(client)
         ended = time.time_ns()
-        loading.result()
+        failed = loading.result()
     rows = [tuple(map(int, line.split())) for line in path.read_text().splitlines()]
     inside = [took / 1e6 for due, took in rows if began <= due <= ended]
     covered = min(ended, max(due for due, _ in rows)) - began
     return {
         **percentiles(inside),
         "puts": len(inside),
+        "failed_puts": failed,
         "work_s": round((ended - began) / 1e9, 2),
         "covered_s": round(covered / 1e9, 2),
     }

@@ -89,6 +89,9 @@ class Backend:
         self._waiting: list[Callable[[], None]] = []
         self._flushed_at = 0.0
         self._pause_s = 0.0
+        self._frozen_batches = 0
+        self.flushed_batches = 0
+        """Batches that are on disk."""
         self._use(Database(path, map_bytes, sync=sync))
         try:
             self.consistent_index = self._stored_number(CONSISTENT_INDEX)
@@ -212,6 +215,12 @@ class Backend:
         if rest:
             yield rest
 
+    def stored_pieces(
+        self, bucket: int, start: bytes, end: bytes | None, first_rows: int = 0
+    ) -> Iterator[list[Row]]:
+        """As `pieces`, of what is on disk: see `open_batch`."""
+        return self._reader.pieces(bucket, start, end, first_rows)
+
     def value_pieces(
         self, bucket: int, start: bytes, end: bytes | None, first_rows: int = 0
     ) -> Iterator[list[bytes]]:
@@ -250,6 +259,13 @@ class Backend:
         """The open batch now holds the effects of all raft entries up to `index`."""
         self.consistent_index = index
         self.consistent_term = term
+
+    @property
+    def open_batch(self) -> int:
+        """The number of batches before the one that is open now: what is written now is on disk when
+        `flushed_batches` is higher.
+        """
+        return self._frozen_batches
 
     @property
     def pending_operations(self) -> int:
@@ -362,6 +378,7 @@ class Backend:
         self._open_values = self._open.values
         self._frozen.seal(self.consistent_index, self.consistent_term)
         self._flushing = True
+        self._frozen_batches += 1
 
     def _flushed(self, batch: Batch, answers: list[Callable[[], None]], error: BackendError | None) -> None:
         if batch is self._frozen and self._flushing:
@@ -370,6 +387,7 @@ class Backend:
                 self._fail(error)
                 return
             self._flushed_index = batch.consistent_index or self._flushed_index
+            self.flushed_batches = self._frozen_batches
             self._frozen = Batch()
             self._frozen_values = self._frozen.values
             self._reader.close()

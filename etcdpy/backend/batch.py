@@ -1,10 +1,11 @@
 """Writes that LMDB does not have yet.
 
 A batch holds, for each bucket, a dict from key to value, with `None` where the key was deleted. Puts and gets
-touch only the dict. Scans need order, and pay for it when they come: `_ordered` is a sorted list of the first
-n keys of the dict. A dict keeps the order in which keys first came, so the keys that are missing from the
-list are the last ones of the dict, and are merged in when a scan asks. The KEY bucket receives its keys in
-ascending order, so there the merge is a plain extension.
+touch only the dict. Scans need order, and pay for it when they come. A dict keeps the order in which keys
+first came, so the keys that no scan has seen yet are the last ones of the dict. They go into one of two
+sorted lists: behind the end of the long one if they can, as in the KEY bucket, which receives its keys in
+ascending order; else into a short one, where inserting is cheap, and which is merged into the long one when
+it is no longer short.
 """
 
 from bisect import bisect_left, insort
@@ -15,44 +16,58 @@ from etcdpy.backend.buckets import CONSISTENT_INDEX, TERM, Bucket
 
 # Up to this many new keys it is cheaper to insert one by one than to sort the list again.
 INSERT_KEYS_MAX: Final = 32
+# The short list is merged into the long one beyond this.
+RECENT_KEYS_MAX: Final = 2048
 
 
 class Overlay:
     """The changed keys of one bucket."""
 
-    __slots__ = ("_ordered", "values")
+    __slots__ = ("_ordered", "_recent", "values")
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes | None] = {}
         self._ordered: list[bytes] = []
+        self._recent: list[bytes] = []
 
     def keys(self, start: bytes = b"", end: bytes | None = None) -> list[bytes]:
         """The changed keys in [start, end), deleted ones too, in order."""
         if not self.values:
             return []
-        ordered = self.ordered()
-        low = bisect_left(ordered, start) if start else 0
-        high = len(ordered) if end is None else bisect_left(ordered, end, low)
-        return ordered[low:high]
+        if len(self.values) > len(self._ordered) + len(self._recent):
+            self._take_in()
+        ordered = _between(self._ordered, start, end)
+        recent = _between(self._recent, start, end) if self._recent else self._recent
+        if not recent:
+            return ordered
+        # Two sorted runs: the sort finds and merges them in one pass.
+        return sorted(ordered + recent) if ordered else recent
 
-    def ordered(self) -> list[bytes]:
-        """All changed keys in order. The list is ours: look, don't touch."""
-        ordered = self._ordered
-        missing = len(self.values) - len(ordered)
-        if missing:
-            fresh = list(islice(reversed(self.values), missing))
-            fresh.sort()
-            if not ordered or fresh[0] > ordered[-1]:
-                ordered.extend(fresh)
-            elif missing <= INSERT_KEYS_MAX:
-                for key in fresh:
-                    insort(ordered, key)
-            else:
-                # Two sorted runs: the sort finds and merges them in one pass.
-                ordered.extend(fresh)
-                ordered.sort()
-            assert len(ordered) == len(self.values), f"{len(ordered)} keys in order of {len(self.values)}"
-        return ordered
+    def _take_in(self) -> None:
+        """Put the keys that came since the last scan into their order."""
+        ordered, recent = self._ordered, self._recent
+        missing = len(self.values) - len(ordered) - len(recent)
+        fresh = list(islice(reversed(self.values), missing))
+        fresh.sort()
+        if not ordered or fresh[0] > ordered[-1]:
+            ordered.extend(fresh)
+        elif missing <= INSERT_KEYS_MAX:
+            for key in fresh:
+                insort(recent, key)
+        else:
+            recent.extend(fresh)
+            recent.sort()
+        if len(recent) > RECENT_KEYS_MAX:
+            ordered.extend(recent)
+            ordered.sort()
+            recent.clear()
+        assert len(ordered) + len(recent) == len(self.values), (len(ordered), len(recent), len(self.values))
+
+
+def _between(keys: list[bytes], start: bytes, end: bytes | None) -> list[bytes]:
+    low = bisect_left(keys, start) if start else 0
+    high = len(keys) if end is None else bisect_left(keys, end, low)
+    return keys[low:high]
 
 
 class Batch:

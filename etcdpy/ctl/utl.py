@@ -20,6 +20,7 @@ from etcdpy.ctl.utl_command_line import Command, Flag, HelpWanted, Options, Usag
 from etcdpy.ctl.utl_database import is_lmdb, remove_lock
 from etcdpy.ctl.utl_directory import locked, resolve_layout
 from etcdpy.ctl.utl_hash import hashkv
+from etcdpy.ctl.utl_migrate import migrate
 from etcdpy.ctl.utl_output import EXIT_ERROR, Fault, human_bytes, note
 from etcdpy.ctl.utl_snapshot import restore, status
 from etcdpy.ctl.utl_transfer import export_member, import_member
@@ -253,6 +254,20 @@ ROOT = Command(
                 WAL_DIR,
             ),
             run=import_member,
+            parents=(NAME,),
+        ),
+        Command(
+            "migrate",
+            "Migrates schema of etcd data dir files to make them compatible with different etcd version",
+            usage=f"{NAME} migrate [flags]",
+            flags=(
+                Flag("data-dir", "", "Path to the etcd data dir", required=True),
+                Flag(
+                    "target-version", "", "Target etcd version to migrate contents of data dir", required=True
+                ),
+                Flag("force", False, "Ignore migration failure and forcefully override storage version"),
+            ),
+            run=migrate,
             parents=(NAME,),
         ),
         Command(

@@ -47,6 +47,7 @@ class Compaction:
         self._hash = RecordHash(previous, self._keep) if hashes else None
         self._position = b""
         self._end = encode_main(revision + 1)
+        self._batch = 0
 
     @property
     def result(self) -> HashKV | None:
@@ -56,7 +57,13 @@ class Compaction:
     def step(self, limit: int) -> bool:
         """Look at about `limit` records and remove what is not needed; whether there are more."""
         backend = self._backend
-        rows = next(backend.pieces(_KEY, self._position, self._end, limit), None)
+        # Records up to the revision come no more, and those that we remove lie behind us: once all that was
+        # there when we began is on disk, what waits in memory need not be looked at.
+        if not self._position:
+            self._batch = backend.open_batch
+        is_stored = backend.flushed_batches > self._batch
+        pieces = backend.stored_pieces if is_stored else backend.pieces
+        rows = next(pieces(_KEY, self._position, self._end, limit), None)
         if rows is None:
             return False
         kept = self._keep.flags(rows)

@@ -34,6 +34,11 @@ V2_SYNC_S = 0.5
 REVOKES_MAX = 16
 # For how long the log is kept whole for a follower that has got a snapshot.
 LOG_KEPT_AFTER_SNAPSHOT_S = 30.0
+# A compaction waits while so much of anybody's doing is on its way to the disk: clients' writes come first.
+COMPACTION_OPERATIONS_MAX = 10_000
+COMPACTION_WAIT_S = 0.05
+# It rests for so many times as long as a step has taken.
+COMPACTION_PAUSE_RATIO = 4
 
 
 class Timer(Protocol):
@@ -199,9 +204,14 @@ class Duties:
         self._compacting = True
         if self._member.is_stopped:
             return
-        config = self._member.config
+        config, clock = self._member.config, self._member.clock
+        if self._member.state.backend.pending_operations > COMPACTION_OPERATIONS_MAX:
+            self._timer.call_later(COMPACTION_WAIT_S, self._run_compaction)
+            return
+        began = clock()
         if self._member.state.store.compact_step(config.compaction_batch_limit):
-            self._timer.call_later(config.compaction_sleep_interval_s, self._run_compaction)
+            pause_s = max(config.compaction_sleep_interval_s, COMPACTION_PAUSE_RATIO * (clock() - began))
+            self._timer.call_later(pause_s, self._run_compaction)
             return
         self._compacting = False
         waiting, self._when_compacted = self._when_compacted, []

@@ -77,6 +77,9 @@ class MemoryBackend:
     size_in_use_bytes = 0
     is_overloaded = False
     failure = None
+    pending_operations = 0
+    # Never past the open batch: all reads are of everything.
+    open_batch = flushed_batches = 0
 
     def __init__(
         self,
@@ -139,6 +142,11 @@ class MemoryBackend:
         size = first_rows or 64
         for low in range(0, len(keys), size):
             yield [(key, values[key]) for key in keys[low : low + size]]
+
+    def stored_pieces(
+        self, bucket: int, start: bytes, end: bytes | None, first_rows: int = 0
+    ) -> Iterator[list[Row]]:
+        return self.pieces(bucket, start, end, first_rows)
 
     def value_pieces(
         self, bucket: int, start: bytes, end: bytes | None, first_rows: int = 0

@@ -20,7 +20,7 @@ from etcdpy.testing.network import SimNetwork
 PATH = Path("/directory/file")
 # What only the owner of a real file needs.
 NOT_SIMULATED = frozenset(
-    {"open", "close", "abandon", "view", "entries", "pending_operations", "defragment", "give_up_copy"}
+    {"open", "close", "abandon", "view", "entries", "sync", "defragment", "give_up_copy"}
 )
 
 
