@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etcdpy.ctl.utl import main
+from etcdpy.proto import auth_pb2
 from etcdpy.proto import rpc_pb2 as pb
 from tests.support.client import Client
 from tests.support.programs import clean_environment, wheel_program
@@ -120,10 +121,13 @@ class Content:
     keys: list[KeyValue]
     leases: list[tuple[int, int, tuple[bytes, ...]]]
     alarms: list[tuple[int, int]]
+    users: list[tuple[str, list[str]]]
+    roles: list[tuple[str, bytes]]
 
 
 def fill(client: Client, keys: int = KEYS) -> None:
-    """Several generations of keys, deletions, a compaction in the middle, leases, a NOSPACE alarm."""
+    """Several generations of keys, deletions, a compaction in the middle, leases, users, a NOSPACE alarm."""
+    fill_users(client)
     client.call(pb.LeaseGrantRequest(ID=LEASE, TTL=LEASE_SECONDS))
     client.call(pb.LeaseGrantRequest(ID=LEASE + 1, TTL=LEASE_SECONDS + 7))
     operations_max = 100
@@ -149,6 +153,40 @@ def fill(client: Client, keys: int = KEYS) -> None:
     client.call(pb.AlarmRequest(action=pb.AlarmRequest.ACTIVATE, memberID=member, alarm=pb.AlarmType.NOSPACE))
 
 
+def fill_users(client: Client) -> None:
+    """root, and `ann` who may read what begins with `key/`. Auth stays off."""
+    permission = auth_pb2.Permission(key=b"key/", range_end=b"key0")
+    for request in (
+        pb.AuthUserAddRequest(name="root", password="rootpw"),
+        pb.AuthRoleAddRequest(name="root"),
+        pb.AuthUserGrantRoleRequest(user="root", role="root"),
+        pb.AuthUserAddRequest(name="ann", password="annpw"),
+        pb.AuthRoleAddRequest(name="reader"),
+        pb.AuthRoleGrantPermissionRequest(name="reader", perm=permission),
+        pb.AuthUserGrantRoleRequest(user="ann", role="reader"),
+        pb.AuthUserAddRequest(name="nobody", options=auth_pb2.UserAddOptions(no_password=True)),
+    ):
+        client.call(request)
+
+
+def users_of(client: Client) -> list[tuple[str, list[str]]]:
+    names = client.ask(pb.AuthUserListRequest(), pb.AuthUserListResponse).users
+    gets = [client.ask(pb.AuthUserGetRequest(name=name), pb.AuthUserGetResponse) for name in names]
+    return [(name, list(got.roles)) for name, got in zip(names, gets, strict=True)]
+
+
+def roles_of(client: Client) -> list[tuple[str, bytes]]:
+    """Of root's role etcd 3.5 says less than we do."""
+    names = [
+        name for name in client.ask(pb.AuthRoleListRequest(), pb.AuthRoleListResponse).roles if name != "root"
+    ]
+    gets = [client.ask(pb.AuthRoleGetRequest(role=name), pb.AuthRoleGetResponse) for name in names]
+    return [
+        (name, b"".join(one.SerializeToString() for one in got.perm))
+        for name, got in zip(names, gets, strict=True)
+    ]
+
+
 def content(client: Client) -> Content:
     hashed = client.hash_kv()
     listed = client.ask(pb.LeaseLeasesRequest(), pb.LeaseLeasesResponse)
@@ -164,6 +202,8 @@ def content(client: Client) -> Content:
         list(client.range(b"\0", b"\0").kvs),
         leases,
         sorted((alarm.memberID, alarm.alarm) for alarm in alarms),
+        users_of(client),
+        roles_of(client),
     )
 
 
@@ -190,9 +230,9 @@ def fill_and_stop(kind: Kind, directory: Path, flags: tuple[str, ...] = ()) -> S
     return Stopped(server, snapshot, said, header.member_id, header.cluster_id)
 
 
-def save_snapshot(server: Server, target: Path) -> None:
+def save_snapshot(server: Server, target: Path, *flags: str) -> None:
     done = subprocess.run(
-        [wheel_program("etcdctl"), f"--endpoints={server.endpoint}", "snapshot", "save", str(target)],
+        [wheel_program("etcdctl"), f"--endpoints={server.endpoint}", *flags, "snapshot", "save", str(target)],
         env=clean_environment(ETCDCTL_API="3"),
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from tests.support.client import Client
 from tests.support.programs import durable_etcd_kind
 from tests.support.server import Server
 
-from .conftest import Content, Stopped, Utl, content, fill_and_stop
+from .conftest import Content, Stopped, Utl, content, fill_and_stop, fill_users, save_snapshot, users_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,6 +160,31 @@ def test_a_member_goes_over_and_back(
     utl.do("export", f"--from={ours.data_directory}", f"--data-dir={theirs.data_directory}")
     written = check_serves(theirs, expected)
     assert (written.member_id, written.cluster_id) == (go_member.member_id, go_member.cluster_id)
+
+
+def test_auth_that_is_on_stays_on_with_all_passwords(
+    reference: Kind, candidate: Kind, utl: Utl, tmp_path: Path
+) -> None:
+    """From real etcd to etcdpy and back, by snapshots; restored by the program of each."""
+    snapshot = tmp_path / "0.db"
+    with Server(reference, tmp_path / "0") as server, Client(server.endpoint) as client:
+        client.put(b"key/1", b"1")
+        fill_users(client)
+        client.call(pb.AuthEnableRequest())
+        save_snapshot(server, snapshot, "--user=root:rootpw")
+    for number, (kind, restore) in enumerate(((candidate, utl.ours), (reference, utl.theirs)), 1):
+        server = Server(kind, tmp_path / str(number))
+        done = restore("snapshot", "restore", snapshot, *restore_flags(server))
+        assert done.code == 0, done.errors
+        with server, Client(server.endpoint) as client:
+            assert "user name is empty" in str(client.outcome(pb.RangeRequest(key=b"key/1")))
+            client.log_in("ann", "annpw")
+            assert client.range(b"key/1").kvs[0].value == b"1"
+            assert "permission denied" in str(client.outcome(pb.PutRequest(key=b"key/1")))
+            client.log_in("root", "rootpw")
+            assert [name for name, _ in users_of(client)] == ["ann", "nobody", "root"]
+            snapshot = tmp_path / f"{number}.db"
+            save_snapshot(server, snapshot, "--user=root:rootpw")
 
 
 def test_a_raised_revision_is_behind_everything_and_compacted(
