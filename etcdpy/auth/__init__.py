@@ -30,7 +30,7 @@ from etcdpy.auth.errors import (
     UserNotFound,
     VerifyOnlyKey,
 )
-from etcdpy.auth.options import make_tokens, split_options
+from etcdpy.auth.options import make_tokens
 from etcdpy.auth.store import ROOT, AuthStore
 from etcdpy.auth.tokens import NOBODY, AuthInfo, NoTokens, SimpleTokens, Tokens
 
@@ -43,7 +43,6 @@ __all__ = [
     "SimpleTokens",
     "NoTokens",
     "make_tokens",
-    "split_options",
     "AuthError",
     "AuthFailed",
     "AuthNotEnabled",

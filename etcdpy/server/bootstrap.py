@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etcdpy import wal
-from etcdpy.auth import AuthStore, BadTokenOptions, make_tokens
+from etcdpy.auth import AuthStore
 from etcdpy.backend import Backend
 from etcdpy.cluster.bootstrap import Cluster, first_changes
 from etcdpy.cluster.membership import Membership
@@ -28,7 +27,7 @@ from etcdpy.raft.messages import Entry, EntryType, HardState
 from etcdpy.raft.raw_node import RawNode
 from etcdpy.server.alarms import Alarms
 from etcdpy.server.apply import Applier
-from etcdpy.server.config_kinds import ConfigError, parse_duration
+from etcdpy.server.config_tokens import tokens_of
 from etcdpy.server.force_new import take_over
 from etcdpy.server.member import Identity
 from etcdpy.server.permits import Permits
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
     CallSoon = Callable[[Callable[[], None]], None]
 
-    from etcdpy.auth import Tokens
     from etcdpy.backend.observed import BackendObserved
     from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
     from etcdpy.server.config import Config
@@ -222,7 +220,7 @@ def build_state(config: Config, backend: Backend, replaced: State | None = None)
     membership = Membership(backend, learners_max=config.max_learners)
     quota = Quota(config.quota_backend_bytes, lambda: backend.size_bytes)
     v2 = open_store(backend, None if replaced is None else replaced.v2.watchers)
-    tokens = _make_tokens(config) if replaced is None else replaced.auth.tokens
+    tokens = tokens_of(config) if replaced is None else replaced.auth.tokens
     auth = AuthStore(backend, tokens, bcrypt_cost=config.bcrypt_cost)
     permits = Permits(auth, lessor)
     applier = Applier(
@@ -238,19 +236,6 @@ def build_state(config: Config, backend: Backend, replaced: State | None = None)
         keeps_checkpoints=config.features["LeaseCheckpointPersist"],
     )
     return State(backend, store, hub, lessor, alarms, membership, quota, applier, v2, auth, permits)
-
-
-def _make_tokens(config: Config) -> Tokens:
-    try:
-        return make_tokens(
-            config.auth_token,
-            config.auth_token_ttl,
-            clock=time.monotonic,
-            unix_clock=lambda: time.time_ns() / 1e9,
-            parse_duration=parse_duration,
-        )
-    except BadTokenOptions as error:
-        raise ConfigError(str(error)) from error
 
 
 def _force_new_cluster(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etcdpy.auth import BadTokenOptions, split_options
+from etcdpy.auth.passwords import COST_DEFAULT, COST_MAX, COST_MIN, effective_cost
 from etcdpy.cluster.urls import BadUrl, check_bind_urls, check_host_urls
 from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.config_support import check_supported, without_effect
 from etcdpy.server.config_table import NAME_DEFAULT
+from etcdpy.server.config_tokens import tokens_of
 from etcdpy.server.log import duration_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ SAMPLING_RATE_MAX = 1_000_000
 QUOTA_RECOMMENDED_BYTES = 8 * 1024**3
 REQUEST_RECOMMENDED_BYTES = 10 * 1024**2
 TLS_VERSIONS = ("TLS1.2", "TLS1.3")
-TOKEN_KINDS = ("simple", "jwt", "")
 
 # The suites of Go's TLS library, by which etcd's users name them.
 CIPHER_SUITES = frozenset(
@@ -131,6 +131,16 @@ def advice(config: Config) -> list[tuple[str, dict[str, object]]]:
             "quota-maximum-size-bytes": QUOTA_RECOMMENDED_BYTES,
         }
         found.append(("quota exceeds the maximum value", fields))
+    if config.bcrypt_cost != effective_cost(config.bcrypt_cost):
+        fields = {
+            "min-cost": COST_MIN,
+            "max-cost": COST_MAX,
+            "default-cost": COST_DEFAULT,
+            "given-cost": config.bcrypt_cost,
+        }
+        found.append(("use default bcrypt cost instead of the invalid given cost", fields))
+    if config.auth_token.split(",")[0] == "simple":
+        found.append(("simple token is not cryptographically signed", {}))
     if config.unsafe_no_fsync:
         found.append(("fsync is off; a crash of this machine loses data", {}))
     idle = without_effect(config)
@@ -283,17 +293,8 @@ def _check_start(config: Config) -> None:
             raise ConfigError(
                 f"cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {url}"
             )
-    _check_token_options(config.auth_token)
+    tokens_of(config)  # raises when its options or keys cannot be read
     _ = config.compaction_retention  # raises when it cannot be read
-
-
-def _check_token_options(text: str) -> None:
-    try:
-        kind, _ = split_options(text)
-    except BadTokenOptions as error:
-        raise ConfigError(str(error)) from error
-    if kind not in TOKEN_KINDS:
-        raise ConfigError("auth: invalid auth options")
 
 
 def _go_list(texts: Sequence[str]) -> str:

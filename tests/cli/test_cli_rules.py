@@ -131,6 +131,9 @@ def test_defaults_are_allowed() -> None:
         ),
         (["--auth-token=foo"], "auth: invalid auth options"),
         (["--auth-token=jwt,x"], "auth: invalid auth options"),
+        (["--auth-token=jwt,sign-method=none"], "auth: invalid auth options"),
+        (["--auth-token=jwt,sign-method=HS256"], "auth: missing key data"),
+        (["--auth-token=jwt,sign-method=RS256,pub-key=/nowhere"], "auth: invalid auth options"),
     ],
 )
 def test_refusals(arguments: list[str], message: str) -> None:
@@ -221,4 +224,9 @@ def test_advice() -> None:
     assert said["'data-dir' was empty; using default"] == {"data-dir": "default.etcd"}
     assert "exceeded recommended request limit" in said
     assert "quota exceeds the maximum value" in said
+    assert "simple token is not cryptographically signed" in said
+    assert "use default bcrypt cost instead of the invalid given cost" not in said
+    assert dict(advice(config_of("--bcrypt-cost=99")))[
+        "use default bcrypt cost instead of the invalid given cost"
+    ] == {"min-cost": 4, "max-cost": 31, "default-cost": 10, "given-cost": 99}
     assert not any("default name" in message for message, _ in advice(config_of("--name=a")))
