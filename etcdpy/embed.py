@@ -216,6 +216,7 @@ class Server:
         await self.peers.bind(self.config.listen_peer_urls)
         if any(url.port == 0 for url in self.config.advertise_client_urls):
             self.config.advertise_client_urls = parse_urls(self._listeners.urls)
+        await self._maybe_defragment()
         if self._has_history and self.config.features["InitialCorruptCheck"]:
             await self._check_data()
         await self.peers.start(self._others)
@@ -233,6 +234,23 @@ class Server:
         self.log.info("ready to serve client requests")
         for url in self._listeners.urls:
             self.log.info("serving client traffic insecurely; this is strongly discouraged!", address=url)
+
+    async def _maybe_defragment(self) -> None:
+        """Give back at the start what is free in the backend, if it is as much as was said."""
+        threshold_mb = self.config.bootstrap_defrag_threshold_megabytes
+        backend = self.member.state.backend
+        free_mb = (backend.size_bytes - backend.size_in_use_bytes) / 2**20
+        if not threshold_mb:
+            return
+        if free_mb < threshold_mb:
+            self.log.info("skipping defragmentation", free_mb=round(free_mb), threshold_mb=threshold_mb)
+            return
+        self.log.info("defragmenting", free_mb=round(free_mb), threshold_mb=threshold_mb)
+        ended: asyncio.Future[Exception | None] = self._loop.create_future()
+        backend.defragment(ended.set_result)
+        error = await ended
+        if error is not None:
+            raise error
 
     async def _make_root(self) -> None:
         made: asyncio.Future[Exception | None] = self._loop.create_future()

@@ -29,6 +29,7 @@ from etcdpy.cluster.urls import Url, format_initial_cluster
 from etcdpy.cluster.version import MIN_CLUSTER_VERSION, Version
 from etcdpy.peer.calls import ANSWER_BYTES_MAX, parse_version, versions_at
 from etcdpy.peer.compatibility import CLUSTER_ID, parse_id
+from etcdpy.peer.discovery import find_by_discovery
 from etcdpy.peer.srv import DnsResolver, find_by_srv
 from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.server.config_rules import check_founding
@@ -72,6 +73,13 @@ async def find_cluster(
         config.initial_cluster = format_initial_cluster(found)
         if tls is not None and not config.peer_trusted_ca_file:
             tls.expect_name(config.discovery_srv)
+    elif config.discovery_endpoints:
+        if config.is_joining:
+            raise BootstrapError("discovery URL should not be set when joining existing initial cluster")
+        # The ids of the members follow from the token of the registry.
+        config.initial_cluster_token = config.discovery_token
+        found = await find_by_discovery(config, log)
+        config.initial_cluster = format_initial_cluster(found)
     else:
         found = check_founding(config)
     urls = {name: [str(url) for url in listed] for name, listed in found.items()}

@@ -39,7 +39,15 @@ class PeerPort:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         urls = [str(url) for url in member.config.initial_advertise_peer_urls]
-        self.transport = PeerTransport(host, urls, log, None if tls is None else tls.dialling)
+        config = member.config
+        self.transport = PeerTransport(
+            host,
+            urls,
+            log,
+            None if tls is None else tls.dialling,
+            read_timeout_s=config.raft_read_timeout_s,
+            write_timeout_s=config.raft_write_timeout_s,
+        )
         self.calls = PeerCalls(member, self.transport.session)
         self._listener = PeerListener(host, self.transport, log, tls)
         self._servers: list[asyncio.Server] = []
@@ -66,7 +74,12 @@ class PeerPort:
                 )
             else:
                 server = await self._loop.create_server(
-                    self._listener.server, url.host, url.port, ssl=context, start_serving=False
+                    self._listener.server,
+                    url.host,
+                    url.port,
+                    ssl=context,
+                    reuse_port=self._member.config.socket_reuse_port or None,
+                    start_serving=False,
                 )
             self._servers.append(server)
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 MESSAGE_STREAM, APP_STREAM = "message", "msgapp"
 STREAM_KINDS = (MESSAGE_STREAM, APP_STREAM)
 
-READ_TIMEOUT_S = 5.0
+# The defaults of --raft-read-timeout and --raft-write-timeout, which can only be raised.
+READ_TIMEOUT_S = WRITE_TIMEOUT_S = 5.0
 LINK_HEARTBEAT_S = READ_TIMEOUT_S / 3
 DIAL_PAUSE_S = 0.1
 PIPELINE_WORKERS = 4
@@ -39,7 +40,6 @@ PIPELINE_MESSAGES_MAX = 64
 # they weigh.
 STREAM_BUFFER_BYTES_MAX = 64 * 1024 * 1024
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
-POST_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=READ_TIMEOUT_S)
 # The receiver answers once it has stored the whole, which it may also have to convert.
 SNAPSHOT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=3600)
 
@@ -50,6 +50,9 @@ class StreamWriter:
     def __init__(self, transport: asyncio.Transport, encoder: MessageEncoder | AppEncoder) -> None:
         self._transport = transport
         self._encoder = encoder
+        self._written = 0
+        # How much had left when that was last more than before, and when that was.
+        self._left, self._left_at = 0, asyncio.get_running_loop().time()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -69,7 +72,22 @@ class StreamWriter:
         self._write_chunk(self._encoder.heartbeat)
 
     def _write_chunk(self, frame: bytes) -> None:
-        self._transport.write(b"%x\r\n%b\r\n" % (len(frame), frame))
+        chunk = b"%x\r\n%b\r\n" % (len(frame), frame)
+        self._written += len(chunk)
+        self._transport.write(chunk)
+
+    def is_stuck(self, now: float, timeout_s: float) -> bool:
+        """Whether nothing of what waits has left for so long."""
+        waiting = self._transport.get_write_buffer_size()
+        left = self._written - waiting
+        if left > self._left or not waiting:
+            self._left, self._left_at = left, now
+        return now - self._left_at > timeout_s
+
+    def abort(self) -> None:
+        """End the stream, and forget what waits."""
+        self._transport.abort()
+        self.close()
 
     def close(self) -> None:
         """End the stream."""
@@ -155,12 +173,17 @@ class Remote:
             attached.close()
             del self._writers[kind]
 
-    def heartbeat(self) -> None:
-        """Every third of the read timeout, on each stream."""
-        if not self.cut:
-            for writer in list(self._writers.values()):
-                if writer.is_open:
-                    writer.write_heartbeat()
+    def heartbeat(self, write_timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        """Every third of the read timeout, on each stream; one that is stuck ends."""
+        if self.cut:
+            return
+        now = self._loop.time()
+        for kind, writer in list(self._writers.items()):
+            if writer.is_stuck(now, write_timeout_s):
+                self._log.warn("a stream takes nothing any more", stream=kind, peer=f"{self.member_id:x}")
+                writer.abort()
+            elif writer.is_open:
+                writer.write_heartbeat()
 
     async def _drain_pipeline(self) -> None:
         self._pipeline_workers += 1
@@ -218,12 +241,18 @@ class Remote:
         return status == 204
 
     async def _post(
-        self, path: str, body: object, headers: dict[str, str], limits: aiohttp.ClientTimeout = POST_TIMEOUT
+        self,
+        path: str,
+        body: object,
+        headers: dict[str, str],
+        limits: aiohttp.ClientTimeout | None = None,
     ) -> int:
         """The answer's status, 0 when there was none."""
         url = self._pick()
         try:
-            async with self._session.post(url + path, data=body, headers=headers, timeout=limits) as response:
+            async with self._session.post(
+                url + path, data=body, headers=headers, timeout=limits or self._session.timeout
+            ) as response:
                 text = (await response.text()).strip()
                 if response.status == 403:
                     self._log.warn("peer refused a message from a removed member", peer=f"{self.member_id:x}")
@@ -250,10 +279,9 @@ class Remote:
     async def _read_stream(self, kind: str) -> None:
         url = self._pick()
         headers = {**self._headers, compatibility.RAFT_TO: f"{self.member_id:x}"}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=READ_TIMEOUT_S)
         path = f"{url}/raft/stream/{kind}/{self._host.member_id:x}"
         try:
-            async with self._session.get(path, headers=headers, timeout=timeout) as response:
+            async with self._session.get(path, headers=headers) as response:
                 if response.status == 200:
                     await self._read_messages(kind, response)
                     self._deactivate(f"stream {kind} ended")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from etcdpy.peer.compatibility import request_headers
-from etcdpy.peer.remote import LINK_HEARTBEAT_S, READ_TIMEOUT_S, Remote
+from etcdpy.peer.remote import LINK_HEARTBEAT_S, READ_TIMEOUT_S, WRITE_TIMEOUT_S, Remote
 from etcdpy.raft.messages import Message, MessageType
 
 if TYPE_CHECKING:
@@ -29,15 +29,23 @@ class PeerTransport:
     """
 
     def __init__(
-        self, host: PeerHost, peer_urls: list[str], log: Logger, tls: ssl.SSLContext | None = None
+        self,
+        host: PeerHost,
+        peer_urls: list[str],
+        log: Logger,
+        tls: ssl.SSLContext | None = None,
+        *,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self._host = host
+        self._write_timeout_s = write_timeout_s
         self._log = log
         self._headers = request_headers(host.member_id, host.cluster_id, peer_urls)
         self._remotes: dict[int, Remote] = {}
         self._strangers: dict[int, Remote] = {}
         connector = aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else True)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=READ_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=read_timeout_s)
         self.session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         self._heartbeats = asyncio.get_running_loop().create_task(self._heartbeat_forever())
 
@@ -123,7 +131,7 @@ class PeerTransport:
         while True:
             await asyncio.sleep(LINK_HEARTBEAT_S)
             for remote in self._remotes.values():
-                remote.heartbeat()
+                remote.heartbeat(self._write_timeout_s)
 
     def _stop_later(self, remote: Remote) -> None:
         # A remote may be removed from inside one of its own reader tasks, which cannot wait for

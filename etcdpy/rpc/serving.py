@@ -117,7 +117,12 @@ class Listeners:
             self._servers.append(server)
             return str(url)
         server = await self._loop.create_server(
-            factory, url.host, url.port, start_serving=False, backlog=BACKLOG
+            factory,
+            url.host,
+            url.port,
+            start_serving=False,
+            backlog=BACKLOG,
+            reuse_port=self._config.socket_reuse_port or None,
         )
         self._servers.append(server)
         return f"{url.scheme}://{_host_port(url.host, server.sockets[0])}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from etcdpy import wal
 from etcdpy.auth import AuthStore
 from etcdpy.backend import Backend
+from etcdpy.backend.memory_lock import lock_in_memory
 from etcdpy.cluster.bootstrap import Cluster, first_changes
 from etcdpy.cluster.membership import Membership
 from etcdpy.lease import Lessor
@@ -168,13 +169,21 @@ def has_data(config: Config) -> bool:
 
 def open_backend(config: Config, call_soon: CallSoon, observed: BackendObserved | None = None) -> Backend:
     """The member's database; with `observed`, the counters of the one that it replaces."""
-    return Backend.open(
-        layout(config).backend,
+    path = layout(config).backend
+    backend = Backend.open(
+        path,
         call_soon=call_soon,
         batch_interval_s=config.backend_batch_interval_s,
         batch_operations_max=config.backend_batch_limit,
         observed=observed,
     )
+    if config.memory_mlock:
+        try:
+            lock_in_memory(path)
+        except OSError:
+            backend.abandon()
+            raise
+    return backend
 
 
 def _open_backend_at(config: Config, call_soon: CallSoon, snapshot_index: int) -> Backend:

@@ -15,35 +15,24 @@ from etcdpy.server.config_table import FLAGS
 # Accepted without effect when set to anything but the default; a warning names them at start.
 NOT_YET = frozenset(
     {
-        "bootstrap-defrag-threshold-megabytes",
-        "client-cert-file",
-        "client-key-file",
-        "discovery-proxy",
-        "distributed-tracing-address",
-        "distributed-tracing-instance-id",
-        "distributed-tracing-sampling-rate",
-        "distributed-tracing-service-name",
-        "enable-distributed-tracing",
         "enable-pprof",
         "listen-metrics-urls",
-        "memory-mlock",
         "metrics",
-        "raft-read-timeout",
-        "raft-write-timeout",
-        "socket-reuse-address",
-        "socket-reuse-port",
-        "warning-apply-duration",
         "warning-unary-request-duration",
     }
 )
 
 # Refused when set to anything but the default, with the reason.
-DISCOVERY = "etcdpy cannot find its cluster by discovery yet; use --initial-cluster or --discovery-srv"
+DISCOVERY = (
+    "the discovery service of v2 is gone, and its protocol with etcd 3.7; "
+    "use --discovery-token and --discovery-endpoints"
+)
 REFUSED = {
     "cors": "etcdpy does not check origins yet",
     "discovery": DISCOVERY,
-    "discovery-endpoints": DISCOVERY,
-    "discovery-token": DISCOVERY,
+    "discovery-insecure-skip-tls-verify": "the library for gRPC verifies whom it calls over TLS",
+    "discovery-proxy": DISCOVERY,
+    "enable-distributed-tracing": "etcdpy sends no spans to a collector",
     "host-whitelist": "etcdpy does not check host names yet",
 }
 

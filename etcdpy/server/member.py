@@ -32,6 +32,7 @@ from etcdpy.server.errors import (
     TimeoutLeaderTransfer,
     TooManyRequests,
 )
+from etcdpy.server.log import duration_text
 from etcdpy.server.observed import MemberObserved
 from etcdpy.server.read import ReadQueue
 from etcdpy.server.requests import decode_request, encode_request
@@ -435,6 +436,12 @@ class Member:
             self.observed.applied.batch_ended(touched, took)
             if took > self.config.warning_apply_duration_s:
                 self.observed.slow_applies += 1
+                self.log.warn(
+                    "apply request took too long",
+                    took=duration_text(took),
+                    **{"expected-duration": duration_text(self.config.warning_apply_duration_s)},
+                    entries=len(entries),
+                )
 
     def _apply_entry(self, entry: Entry) -> None:
         assert entry.index == self.applied_index + 1, f"applying {entry.index} after {self.applied_index}"

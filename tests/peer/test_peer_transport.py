@@ -6,12 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import cast
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from etcdpy.peer.codec import MessageEncoder
 from etcdpy.peer.listener import PeerListener
+from etcdpy.peer.remote import StreamWriter
 from etcdpy.peer.transport import PeerTransport, worth_sending
 from etcdpy.raft.messages import ConfState, Entry, Message, MessageType, Snapshot
 from etcdpy.server.log import Logger
@@ -335,3 +338,45 @@ def test_an_append_is_kept_when_nothing_replaces_it() -> None:
         [append(2, 5, 5, Entry(1, 6)), append(2, 6, 5)],
     ):
         assert worth_sending(batch) == batch
+
+
+class Pipe:
+    """A transport that lets go of what it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.waiting += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_stream_that_takes_nothing_for_the_write_timeout_ends() -> None:
+    async def scenario() -> None:
+        pipe = Pipe()
+        writer = StreamWriter(cast("asyncio.Transport", pipe), MessageEncoder())
+        start = asyncio.get_running_loop().time()
+        writer.write_heartbeat()
+        assert not writer.is_stuck(start + 4, 5.0)
+        pipe.waiting -= 1  # slow is not stuck
+        assert not writer.is_stuck(start + 8, 5.0)
+        writer.write_heartbeat()
+        assert not writer.is_stuck(start + 12, 5.0)
+        assert writer.is_stuck(start + 14, 5.0)
+        pipe.waiting = 0
+        assert not writer.is_stuck(start + 20, 5.0)
+        assert not writer.is_stuck(start + 30, 5.0)
+        writer.abort()
+        assert pipe.aborted
+        assert not writer.is_open
+
+    asyncio.run(scenario())

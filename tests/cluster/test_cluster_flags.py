@@ -1,0 +1,107 @@
+"""Flags whose effect shows only in a running member."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from etcdpy import embed
+from etcdpy.backend.memory_lock import find_mappings
+from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.server.log import Logger
+from tests.support.client import Client
+from tests.support.inprocess import configurations, put, run
+from tests.support.server import Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.programs import Kind
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_socket_reuse_port(tmp_path: Path, reuse: bool) -> None:
+    async def scenario() -> None:
+        (config,) = configurations(tmp_path, 1, socket_reuse_port=reuse)
+        server = await embed.start(config, Logger.silent())
+        client_port = int(server.client_urls[0].rpartition(":")[2])
+        try:
+            for port in (client_port, config.listen_peer_urls[0].port):
+                with socket.socket() as other:
+                    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    if reuse:
+                        other.bind(("127.0.0.1", port))
+                    else:
+                        with pytest.raises(OSError, match="in use"):
+                            other.bind(("127.0.0.1", port))
+        finally:
+            await server.stop()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_memory_mlock(tmp_path: Path, lock: bool) -> None:
+    async def scenario() -> None:
+        (config,) = configurations(tmp_path, 1, memory_mlock=lock)
+        server = await embed.start(config, Logger.silent())
+        try:
+            database = config.data_dir / "member" / "snap" / "db"
+            assert find_mappings(database)
+            assert is_locked(database) is lock
+        finally:
+            await server.stop()
+
+    run(scenario())
+
+
+def is_locked(path: Path) -> bool:
+    """Whether the kernel keeps the mapping's pages (`lo` among its flags)."""
+    is_ours = False
+    with open("/proc/self/smaps") as maps:
+        for line in maps:
+            if line[0].isdigit() or line[0] in "abcdef":
+                is_ours = line.rstrip().endswith(str(path))
+            elif is_ours and line.startswith("VmFlags:"):
+                return "lo" in line.split()
+    raise AssertionError(f"{path} is not mapped")
+
+
+def test_bootstrap_defrag_threshold_megabytes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        (config,) = configurations(tmp_path, 1)
+        server = await embed.start(config, Logger.silent())
+        for number in range(40):
+            await put(server, b"key-%d" % number, bytes(100_000))
+        await server.stop()  # and now they are in the file
+        server = await embed.start(config, Logger.silent())
+        request = pb.DeleteRangeRequest(key=b"\0", range_end=b"\0")
+        server.member.propose_own("delete_range", request)
+        await put(server, b"a", b"")
+        revision = server.member.state.store.revision
+        server.member.propose_own("compaction", pb.CompactionRequest(revision=revision))
+        await put(server, b"b", b"")
+        while server.member.state.store.compaction_pending:
+            await put(server, b"c", b"")
+        await server.stop()
+        database = config.data_dir / "member" / "snap" / "db"
+        large = database.stat().st_size
+        assert large > 2_000_000
+        for threshold_mb, is_done in ((1000, False), (1, True)):
+            config.bootstrap_defrag_threshold_megabytes = threshold_mb
+            server = await embed.start(config, Logger.silent())
+            await server.stop()
+            assert (database.stat().st_size < large / 2) is is_done
+
+    run(scenario())
+
+
+@pytest.mark.cluster
+def test_warning_apply_duration(candidate: Kind, tmp_path: Path) -> None:
+    with Server(candidate, tmp_path, ["--warning-apply-duration=1ns"]) as server:
+        with Client(server.endpoint) as client:
+            client.put(b"a", b"1")
+        assert '"apply request took too long"' in server.log_tail()
+        assert '"expected-duration":"1ns"' in server.log_tail()
