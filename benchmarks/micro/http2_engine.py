@@ -38,6 +38,9 @@ class Echo:
     def on_headers(self, stream_id: int, headers: RequestHeaders, end_stream: bool) -> None:
         pass
 
+    def on_request(self, stream_id: int, headers: RequestHeaders, data: bytes) -> None:
+        self.on_data(stream_id, data, True)
+
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         if end_stream:
             self.calls += 1

@@ -21,6 +21,7 @@ from etcdpy.http2.headers import Field, RequestHeaders, build_request, build_tra
 from etcdpy.http2.hpack import Decoder
 from etcdpy.http2.keepalive import Keepalive, PingPolice
 from etcdpy.http2.limits import Bucket, Limits
+from etcdpy.http2.recall import RequestMemory
 from etcdpy.http2.sending import SendingHalf
 from etcdpy.http2.streams import State, Stream, Verdict, judge
 
@@ -28,8 +29,6 @@ _OPEN: Final = State.OPEN
 _HALF_CLOSED_REMOTE: Final = State.HALF_CLOSED_REMOTE
 _SHUTDOWN_PING = b"\0drain\0\0"
 _KEEPALIVE_PING = b"\0alive\0\0"
-_REMEMBERED_BLOCKS = 128
-_REMEMBERED_BLOCK_BYTES = 1024
 _SKIPPED_RANGES = 64
 """Ranges of stream ids the peer jumped over that we can tell from ids it used: beyond that the error code is
 less exact."""
@@ -43,6 +42,9 @@ class Handler(Protocol):
 
     def on_headers(self, stream_id: int, headers: RequestHeaders, end_stream: bool) -> None:
         """A new request; with `end_stream` it has no body."""
+
+    def on_request(self, stream_id: int, headers: RequestHeaders, data: bytes) -> None:
+        """A new request and all of its body: `on_headers` and the last `on_data` in one."""
 
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """The next piece of the body, maybe empty if it is the last."""
@@ -67,6 +69,7 @@ class Engine(SendingHalf):
         self._handler = handler
         self._deliver_headers = handler.on_headers
         self._deliver_data = handler.on_data
+        self._deliver_request = handler.on_request
         self._now = self._received_at = now
         self._started_at = now
         self.closed = False
@@ -74,16 +77,18 @@ class Engine(SendingHalf):
         self.fault: ConnectionFault | None = None
         """Why it is over, if it is not by our own will."""
         self._rest = b""
+        self._next_frame = 0
+        """While parsing: where the frame after the present one begins."""
         self._preface_left = frames.PREFACE
         self._build_tables()
         # Requests.
-        self._remembered: dict[bytes, RequestHeaders] = {}
         self._decoder = Decoder(
             table_bytes=limits.header_table_bytes,
             list_bytes_max=limits.header_list_bytes_max,
             fields_max=limits.header_fields_max,
-            changed=self._remembered.clear,
         )
+        self._memory = RequestMemory(self._decoder, limits.header_list_bytes_max, limits.header_fields_max)
+        self._recall = self._memory.find
         self._last_stream_id = 0
         self._skipped: list[range] = []
         self._streams_max = limits.streams_max
@@ -329,8 +334,9 @@ class Engine(SendingHalf):
             if end > size:
                 break
             known = kind if kind < 10 else 10  # noqa: FURB136 (min costs 60 ns)
+            self._next_frame = end
             self._table[known](flags, stream_id & STREAM_ID_MAX, data, start, end)
-            position = end
+            position = self._next_frame
         return position
 
     def _ignore_frame(self, flags: int, stream_id: int, data: bytes, start: int, end: int) -> None:
@@ -444,7 +450,8 @@ class Engine(SendingHalf):
         if flags & (frames.FLAG_PADDED | frames.FLAG_PRIORITY):
             start, end = self._strip(flags, data, start, end)
         if flags & frames.FLAG_END_HEADERS:
-            self._take_block(stream_id, flags & 1, data[start:end])
+            if flags & 1 or not self._take_whole_request(stream_id, data, start, end):
+                self._take_block(stream_id, flags & 1, data[start:end])
             return
         self._block_stream_id = stream_id
         self._block_flags = flags
@@ -482,6 +489,44 @@ class Engine(SendingHalf):
     ) -> NoReturn:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
 
+    def _take_whole_request(self, stream_id: int, data: bytes, start: int, end: int) -> bool:
+        """The common request: a block that needs no decoding, then at once one frame with the whole body. If
+        it is that, both frames are done with, as `_take_block` and `_on_data` would have done one by one.
+        False, and nothing done, if it is anything else.
+        """
+        body = self._next_frame + 9
+        if (
+            body > len(data)
+            or stream_id - self._last_stream_id != 2
+            or len(self._streams) >= self._streams_max
+        ):
+            return False
+        high, length, kind, flags, follower = frames.FRAME_HEADER.unpack_from(data, body - 9)
+        body_end = body + length
+        if kind != DATA or flags != frames.FLAG_END_STREAM or follower != stream_id or body_end > len(data):
+            return False
+        limits = self._limits
+        if (
+            high
+            or length > limits.frame_bytes_max
+            or self._received + length > limits.connection_window_bytes
+        ):
+            return False
+        headers = self._recall(data[start:end])
+        if headers is None:
+            return False
+        self._last_stream_id = stream_id
+        if headers.content_length is not None or self._queued > limits.queued_bytes_refuse:
+            self._open_stream(stream_id, 0, headers)
+            return True
+        self._next_frame = body_end
+        self._received += length
+        if self._received >= self._connection_step:
+            self._return_connection_window()
+        self._streams[stream_id] = Stream(_HALF_CLOSED_REMOTE, self._peer_window_initial, None)
+        self._deliver_request(stream_id, headers, data[body:body_end])
+        return True
+
     def _take_block(self, stream_id: int, ended: int, block: bytes) -> None:
         """A whole header block. It is always decoded, whatever becomes of the stream: the table must stay in
         step."""
@@ -491,11 +536,14 @@ class Engine(SendingHalf):
         if stream_id - self._last_stream_id > 2:
             self._note_skipped(stream_id)
         self._last_stream_id = stream_id
-        headers = self._remembered.get(block)
+        headers = self._recall(block)
         if headers is None:
             headers = self._decode_request(stream_id, block)
             if headers is None:
                 return
+        self._open_stream(stream_id, ended, headers)
+
+    def _open_stream(self, stream_id: int, ended: int, headers: RequestHeaders) -> None:
         left = headers.content_length
         if len(self._streams) >= self._streams_max or self._queued > self._limits.queued_bytes_refuse:
             self._refuse(stream_id)
@@ -520,11 +568,7 @@ class Engine(SendingHalf):
         except StreamFault as fault:
             self._fail_stream(stream_id, fault.code, fault.reason)
             return None
-        # A block that changed the table would mean something else the next time.
-        if len(block) <= _REMEMBERED_BLOCK_BYTES and not self._decoder.was_changed:
-            if len(self._remembered) >= _REMEMBERED_BLOCKS:
-                self._remembered.clear()
-            self._remembered[block] = headers
+        self._memory.keep(block, fields, headers)
         return headers
 
     def _take_later_block(self, stream_id: int, ended: int, fields: list[Field] | None) -> None:

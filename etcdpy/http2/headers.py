@@ -85,9 +85,23 @@ class RequestHeaders:
 
     One object may be delivered for many requests, because clients send the same block again and again; so it
     must not be changed, except for `memo`: there the layer above may keep what it derives from these headers.
+
+    Requests that differ in one field only have each an object of its own: `base` are their headers without
+    that field, one object for all of them, and `varied` is the field. Other requests have neither.
     """
 
-    __slots__ = ("authority", "content_length", "fields", "memo", "method", "path", "scheme")
+    __slots__ = (
+        "_fields",
+        "_position",
+        "authority",
+        "base",
+        "content_length",
+        "memo",
+        "method",
+        "path",
+        "scheme",
+        "varied",
+    )
 
     def __init__(
         self, pseudo: Sequence[str], fields: tuple[tuple[str, str], ...], length: int | None
@@ -96,11 +110,35 @@ class RequestHeaders:
         self.scheme = pseudo[SCHEME]
         self.authority = pseudo[AUTHORITY]
         self.path = pseudo[PATH]
-        self.fields = fields
-        """Everything but the pseudo-header fields, in the order sent; names are lower case, values
-        latin-1."""
+        self._fields = fields
         self.content_length = length
         self.memo: object = None
+        self.base: RequestHeaders | None = None
+        self.varied: tuple[str, str] | None = None
+        self._position = 0
+
+    def varied_by(self, position: int, field: Field) -> "RequestHeaders":
+        """These headers with one more regular field, which stands at `position` of `fields`."""
+        varied = RequestHeaders.__new__(RequestHeaders)
+        varied.method = self.method
+        varied.scheme = self.scheme
+        varied.authority = self.authority
+        varied.path = self.path
+        varied._fields = self._fields
+        varied.content_length = self.content_length
+        varied.memo = None
+        varied.base = self
+        varied.varied = field[:2]
+        varied._position = position
+        return varied
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Everything but the pseudo-header fields, in the order sent; names are lower case, values
+        latin-1."""
+        if self.varied is None:
+            return self._fields
+        return (*self._fields[: self._position], self.varied, *self._fields[self._position :])
 
     def __repr__(self) -> str:
         return f"RequestHeaders({self.method} {self.scheme}://{self.authority}{self.path} {self.fields})"

@@ -9,12 +9,14 @@ The encoder indexes what is not secret and not too big. What is the same for eve
 once by `encode_static`, which touches no dynamic table at all.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from etcdpy.http2 import huffman
 from etcdpy.http2.errors import ConnectionFault, ErrorCode
-from etcdpy.http2.headers import FIELD_OVERHEAD_BYTES, Field, HeaderList, PreparedHeaders, make_field
+from etcdpy.http2.headers import FIELD_OVERHEAD_BYTES, REGULAR, Field, HeaderList, PreparedHeaders, make_field
 
 _STATIC: list[tuple[str, str]] = [
     (":authority", ""),
@@ -89,6 +91,13 @@ _INTEGER_BYTES_MAX = 5
 """Continuation bytes of one integer: 35 bits, more than any length or size that can be right."""
 
 
+LITERAL_OCTETS_MAX = 32
+"""Of a literal that is read by `Decoder.split`."""
+_ONE_OCTET_INDEXES = bytes(octet & 0x7F if 0x80 < octet < 0xFF else 0 for octet in range(256))
+"""The index that an octet is by itself (section 6.1), 0 for all other octets."""
+_LITERAL = re.compile(rb"[\x41-\x7E].", re.DOTALL)
+"""How a literal begins that enters the table and has an index of one octet for its name."""
+
 _SIZE_UPDATES_MAX = 8
 """At the start of one block; an encoder needs two (section 4.2)."""
 _BOMB_FACTOR = 4
@@ -128,6 +137,27 @@ def _decode_string(block: bytes, position: int) -> tuple[str, int]:
     return huffman.decode(data) if octet & 0x80 else data.decode("latin-1"), end
 
 
+def _long_indexes(octets: bytes) -> list[int]:
+    """The indexes, of one or two octets each; the last is 0 where there is something else."""
+    indexes = []
+    rest = iter(octets)
+    for octet in rest:
+        index = _ONE_OCTET_INDEXES[octet]
+        if octet == 0xFF:
+            more = next(rest, 0x80)
+            index = 0x7F + more if more < 0x80 else 0
+        indexes.append(index)
+        if not index:
+            break
+    return indexes
+
+
+@lru_cache(4096)
+def _short_field(name: str, text: bytes) -> Field:
+    """The field of a literal of up to `LITERAL_OCTETS_MAX` octets; the times that are left repeat."""
+    return make_field(name, _decode_string(text, 0)[0])
+
+
 class Decoder:
     """One direction's decoding context; `changed` is called whenever the meaning of equal bytes may have
     changed."""
@@ -138,19 +168,21 @@ class Decoder:
         table_bytes: int,
         list_bytes_max: int,
         fields_max: int,
-        changed: Callable[[], object] = lambda: None,
     ) -> None:
         self._table: list[Field] = list(_STATIC_FIELDS)
         self._bytes = 0
         self._bytes_max = _BYTES_DEFAULT
         self._bytes_allowed = _BYTES_DEFAULT
         self._must_shrink = False
-        self._changed = changed
+        self.changed: Callable[[], object] = lambda: None
         self._list_bytes_max = list_bytes_max
         self._fields_max = fields_max
         self._bytes_announced = table_bytes
         self.was_changed = False
         """Whether the last block changed the table."""
+        self.literal: int | None = None
+        """Which of the last block's fields was a literal that entered the table, if exactly one was and all
+        others were indexes."""
 
     @property
     def table_bytes(self) -> int:
@@ -165,6 +197,7 @@ class Decoder:
     def decode(self, block: bytes) -> list[Field] | None:
         """The fields of a whole block; None if they are more than we accept. Raises `ConnectionFault`."""
         self.was_changed = False
+        self.literal = None
         try:
             return self._decode(block)
         except IndexError:
@@ -178,9 +211,10 @@ class Decoder:
         # price.
         literals_max = _BOMB_FACTOR * self._fields_max
         size = len(block)
-        position = 0
+        position = literals = 0
         if self._must_shrink or (size and block[0] & 0xE0 == 0x20):
             position = self._decode_size_updates(block)
+            literals = 1  # such a block is none of those that come again
         while position < size:
             octet = block[position]
             position += 1
@@ -192,11 +226,48 @@ class Decoder:
             elif octet == 0x80:
                 raise _fault("index 0")
             else:
+                literals += 1
+                self.literal = len(fields) if literals == 1 and octet & 0x40 else None
                 field, position = self._decode_literal(block, position, octet)
                 append(field)
                 if len(fields) > literals_max:
                     raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header block is a bomb")
         return fields if self._is_acceptable(fields, size) else None
+
+    def split(self, block: bytes) -> tuple[tuple[Field, ...], str, bytes] | None:
+        """Read a block as indexes around one short literal that enters the table and whose name is an index:
+        the fields that the other indexes name, and the name and encoded text of the literal. None if it is
+        not of that shape. Changes nothing.
+        """
+        found = _LITERAL.search(block)
+        if found is None or self._must_shrink:
+            return None
+        start = found.start()
+        length = block[start + 1] & 0x7F
+        end = start + 2 + length
+        if length > LITERAL_OCTETS_MAX or end > len(block) or block[start - 1] == 0xFF:
+            return None
+        octets = block[:start] + block[end:]
+        # What is no index of one octet becomes index 0, whose field no request has.
+        indexes: Iterable[int] = octets.translate(_ONE_OCTET_INDEXES)
+        if 0 in indexes:
+            indexes = _long_indexes(octets)
+        table = self._table
+        try:
+            fields = tuple(map(table.__getitem__, indexes))
+            return fields, table[block[start] & 0x3F][0], block[start + 1 : end]
+        except IndexError:
+            return None
+
+    def take_literal(self, name: str, text: bytes) -> Field | None:
+        """Put a literal that `split` has found into the table; None, and nothing done, unless it is a valid
+        regular field.
+        """
+        field = _short_field(name, text)
+        if field[2] != REGULAR:
+            return None
+        self._insert(field)
+        return field
 
     def _is_acceptable(self, fields: list[Field], block_bytes: int) -> bool:
         """Whether the list is within its bounds. Until here it is only references and text as long as its
@@ -255,7 +326,7 @@ class Decoder:
 
     def _insert(self, field: Field) -> None:
         self.was_changed = True
-        self._changed()
+        self.changed()
         table = self._table
         self._bytes += field[3]
         table.insert(_FIRST_DYNAMIC, field)
@@ -265,7 +336,7 @@ class Decoder:
 
     def _evict_to(self, size: int) -> None:
         self.was_changed = True
-        self._changed()
+        self.changed()
         table = self._table
         while self._bytes > size:
             assert len(table) > _FIRST_DYNAMIC, (self._bytes, size)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from etcdpy.http2 import ErrorCode, PreparedHeaders, prepare_headers
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Routes = dict[tuple[str, str, tuple[tuple[str, str], ...]], "Route"]
 
 PREFIX_BYTES = 5
+TIMEOUT = "grpc-timeout"
 # Messages that a stream sends in one turn of the loop share a frame; a full one is sent at once.
 BATCH_BYTES = 16 * 1024
 # Longer messages in trailers are cut: some clients limit their header lists to 8 KiB.
@@ -126,9 +128,7 @@ class GrpcLayer:
 
     def on_headers(self, stream_id: int, headers: RequestHeaders, end_stream: bool) -> None:
         """A call begins."""
-        route = headers.memo
-        if not isinstance(route, Route):
-            route = headers.memo = _route(headers, self._router, self._routes)
+        route = self._route_of(headers)
         if route.refusal is not None:
             if route.is_plain and self.serves_plain:
                 self._open_plain(stream_id, headers, end_stream)
@@ -150,6 +150,44 @@ class GrpcLayer:
             self._router.start(route.method, call)
         if end_stream:
             call.half_close()
+
+    def on_request(self, stream_id: int, headers: RequestHeaders, data: bytes) -> None:
+        """A call with all of its request: most of them, so nothing here is done in two steps that can be done
+        in one. What is special in any way goes through `on_headers` and `on_data`.
+        """
+        base, varied, size = headers.base, headers.varied, len(data) - PREFIX_BYTES
+        if base is not None and varied is not None and varied[0] == TIMEOUT and isinstance(base.memo, Route):
+            route, timeout_s = base.memo, parse_timeout(varied[1])
+            method = route.method
+            if (
+                timeout_s
+                and method is not None
+                and method.kind is not Kind.BIDI_STREAM
+                and 0 <= size <= self.receive_bytes_max
+                and not data[0]
+                and int.from_bytes(data[1:PREFIX_BYTES], "big") == size
+            ):
+                call = EngineCall(self, stream_id, headers.path, route, self._peer, is_whole=True)
+                call.deadline = self.now() + timeout_s
+                self.calls[stream_id] = call
+                self._deadlines.add(call)
+                self._router.start(method, call, data[PREFIX_BYTES:])
+                return
+        self.on_headers(stream_id, headers, False)
+        self.on_data(stream_id, data, True)
+
+    def _route_of(self, headers: RequestHeaders) -> Route:
+        route = headers.memo
+        if isinstance(route, Route):
+            return route
+        route = _route(headers, self._router, self._routes)
+        base = headers.base
+        if base is None:
+            headers.memo = route
+        elif headers.varied is not None and headers.varied[0] == TIMEOUT and not isinstance(base.memo, Route):
+            # The next requests differ by their timeout alone: `on_request` finds here what they share.
+            base.memo = _route(base, self._router, self._routes)
+        return route
 
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """Bytes of a request."""
@@ -250,7 +288,17 @@ class EngineCall(Call):
         "stream_id",
     )
 
-    def __init__(self, layer: GrpcLayer, stream_id: int, path: str, route: Route, peer: str) -> None:
+    def __init__(
+        self,
+        layer: GrpcLayer,
+        stream_id: int,
+        path: str,
+        route: Route,
+        peer: str,
+        *,
+        is_whole: bool = False,
+    ) -> None:
+        """With `is_whole` the request is complete, and the layer hands it over by itself."""
         self.path = path
         self.metadata = route.metadata
         self.peer = peer
@@ -271,9 +319,9 @@ class EngineCall(Call):
         self._batch: list[bytes] | None = None
         self._batch_bytes = 0
         self._closed = False
-        self._half_closed = _NOT_YET
+        self._half_closed = _TOLD if is_whole else _NOT_YET
         self._sent_headers = False
-        self._started = False
+        self._started = is_whole
 
     # The request.
 
@@ -579,6 +627,7 @@ def _percent_encode(message: str) -> str:
     return "%20" * start + inner + "%20" * (len(text) - start - len(inner))
 
 
+@lru_cache(4096)
 def parse_timeout(text: str) -> float | None:
     """Seconds of a `grpc-timeout`, None when it is malformed."""
     match = _TIMEOUT.fullmatch(text)
@@ -592,7 +641,7 @@ def _route(headers: RequestHeaders, router: Router, routes: Routes) -> Route:
     fields = headers.fields
     text = None
     for position, (name, value) in enumerate(fields):
-        if name == "grpc-timeout":
+        if name == TIMEOUT:
             text = value
             fields = fields[:position] + fields[position + 1 :]
             break

@@ -77,6 +77,10 @@ class Connection(asyncio.Protocol):
         elif end_stream:
             self.on_data(stream_id, b"", True)
 
+    def on_request(self, stream_id: int, headers: RequestHeaders, data: bytes) -> None:
+        self.on_headers(stream_id, headers, False)
+        self.on_data(stream_id, data, True)
+
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         self.body_bytes += len(data)
         if end_stream:

@@ -37,6 +37,10 @@ class Echo:
         if end_stream:
             self.finish(stream_id, ())
 
+    def on_request(self, stream_id: int, headers: RequestHeaders, data: bytes) -> None:
+        self.on_headers(stream_id, headers, False)
+        self.on_data(stream_id, data, True)
+
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         self.bodies[stream_id].append(data)
         if end_stream:

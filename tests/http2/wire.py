@@ -100,6 +100,10 @@ class Client:
         self.events.append(("headers", stream_id, end_stream))
         self._answer(stream_id, end_stream)
 
+    def on_request(self, stream_id: int, headers: RequestHeaders, data: bytes) -> None:
+        self.on_headers(stream_id, headers, False)
+        self.on_data(stream_id, data, True)
+
     def on_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         assert isinstance(data, bytes)
         self.events.append(("data", stream_id, data, end_stream))
