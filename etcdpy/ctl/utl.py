@@ -16,12 +16,13 @@ from etcdpy import bolt, wal
 from etcdpy.backend import Backend, BackendError
 from etcdpy.cluster.bootstrap import BootstrapError
 from etcdpy.cluster.membership import CorruptMembership
-from etcdpy.ctl.utl_command_line import Command, Flag, HelpWanted, Options, UsageFault, parse, usage_text
+from etcdpy.ctl.command_line import Command, Flag, HelpWanted, Options, UsageFault, parse, usage_text
+from etcdpy.ctl.completion import completion_script, shell_of
+from etcdpy.ctl.output import EXIT_ERROR, Fault, human_bytes, note
 from etcdpy.ctl.utl_database import is_lmdb, remove_lock
 from etcdpy.ctl.utl_directory import locked, resolve_layout
 from etcdpy.ctl.utl_hash import hashkv
 from etcdpy.ctl.utl_migrate import migrate
-from etcdpy.ctl.utl_output import EXIT_ERROR, Fault, human_bytes, note
 from etcdpy.ctl.utl_snapshot import restore, status
 from etcdpy.ctl.utl_transfer import export_member, import_member
 from etcdpy.mvcc import CorruptStore
@@ -97,6 +98,11 @@ def version(arguments: Sequence[str], options: Options) -> None:
     """Tell our version, and which API we speak."""
     api = ".".join(ETCD_VERSION.split(".")[:2])
     sys.stdout.write(f"{NAME} version: {__version__}\nAPI version: {api}\n")
+
+
+def completion(arguments: Sequence[str], options: Options) -> None:
+    """Write a script for a shell."""
+    sys.stdout.write(completion_script(ROOT, shell_of(arguments)))
 
 
 def defrag(arguments: Sequence[str], options: Options) -> None:
@@ -206,6 +212,13 @@ ROOT = Command(
     flags=(WRITE_OUT,),
     commands=(
         SNAPSHOT,
+        Command(
+            "completion",
+            "Writes a script that completes commands for a shell",
+            usage=f"{NAME} completion bash|zsh|fish [flags]",
+            run=completion,
+            parents=(NAME,),
+        ),
         Command(
             "defrag",
             "Defragments the storage of the etcd",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from etcdpy import bolt
 from etcdpy.backend import ETCD_BUCKETS, NAMES, Backend, BackendError, Bucket
 from etcdpy.cluster.membership import Membership
-from etcdpy.ctl.utl_output import Fault
+from etcdpy.ctl.output import Fault
 from etcdpy.mvcc.compaction import SCHEDULED
 from etcdpy.mvcc.imports import import_records
 from etcdpy.mvcc.revision import encode_revision, main_of

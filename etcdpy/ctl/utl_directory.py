@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from etcdpy import wal
-from etcdpy.ctl.utl_output import Fault
+from etcdpy.ctl.output import Fault
 from etcdpy.proto.etcdserver_pb2 import Metadata
 from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
 from etcdpy.raft import codec as raft_codec

@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 from google_crc32c import extend
 
 from etcdpy.backend import NAMES, Backend, Bucket
+from etcdpy.ctl.output import Fault, Report, Value, check_format, show
 from etcdpy.ctl.utl_database import is_lmdb, open_bolt, rows
-from etcdpy.ctl.utl_output import Fault, Report, Value, check_format, show
 from etcdpy.mvcc import Compacted, CorruptStore, FutureRevision, Store
 from etcdpy.mvcc.compaction import FINISHED, NOTHING_COMPACTED, SCHEDULED
 from etcdpy.mvcc.hash import HashKV
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from etcdpy import bolt
-    from etcdpy.ctl.utl_command_line import Options
+    from etcdpy.ctl.command_line import Options
 
 __all__ = ["hash_bolt", "hashkv"]
 

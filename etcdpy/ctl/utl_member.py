@@ -20,7 +20,7 @@ from etcdpy.cluster.members import MalformedMember
 from etcdpy.cluster.membership import Membership, MembershipError
 from etcdpy.cluster.v2 import load_store
 from etcdpy.cluster.version import BadVersion
-from etcdpy.ctl.utl_output import Fault
+from etcdpy.ctl.output import Fault
 from etcdpy.proto.etcdserver_pb2 import Metadata
 from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from etcdpy.raft import codec as raft_codec

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from etcdpy.backend import Backend, Bucket
 from etcdpy.cluster.version import BadVersion, Version
+from etcdpy.ctl.output import Fault, note
 from etcdpy.ctl.utl_database import is_lmdb, remove_lock
 from etcdpy.ctl.utl_directory import locked, resolve_layout
 from etcdpy.ctl.utl_member import read_member
-from etcdpy.ctl.utl_output import Fault, note
 from etcdpy.proto.membership_pb2 import ClusterVersionSetRequest
 from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.raft.messages import EntryType
@@ -24,7 +24,7 @@ from etcdpy.server.snapshots import FIRST_WITH_STORAGE_VERSION, STORAGE_VERSION,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from etcdpy.ctl.utl_command_line import Options
+    from etcdpy.ctl.command_line import Options
     from etcdpy.ctl.utl_member import StoppedMember
 
 __all__ = ["migrate"]

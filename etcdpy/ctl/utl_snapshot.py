@@ -15,9 +15,7 @@ from etcdpy import bolt
 from etcdpy.cluster.bootstrap import check_advertised, first_changes, found_cluster
 from etcdpy.cluster.urls import parse_initial_cluster, parse_urls
 from etcdpy.cluster.v2 import ClusterState, dump_store
-from etcdpy.ctl.utl_database import Position, open_bolt, write_database
-from etcdpy.ctl.utl_directory import create_log, finish_log, new_directory, resolve_layout
-from etcdpy.ctl.utl_output import (
+from etcdpy.ctl.output import (
     EXIT_BAD_ARGUMENTS,
     Fault,
     Report,
@@ -27,6 +25,8 @@ from etcdpy.ctl.utl_output import (
     note,
     show,
 )
+from etcdpy.ctl.utl_database import Position, open_bolt, write_database
+from etcdpy.ctl.utl_directory import create_log, finish_log, new_directory, resolve_layout
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.messages import ConfState, Entry, EntryType, HardState, Snapshot
 from etcdpy.server.bootstrap import BOOTSTRAP_TERM
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from etcdpy.cluster.bootstrap import Cluster
-    from etcdpy.ctl.utl_command_line import Options
+    from etcdpy.ctl.command_line import Options
     from etcdpy.server.bootstrap import Layout
 
 __all__ = ["restore", "status"]

@@ -18,10 +18,10 @@ from etcdpy.cluster.members import encode_member
 from etcdpy.cluster.membership import CLUSTER_VERSION_KEY, DOWNGRADE_KEY, Membership
 from etcdpy.cluster.v2 import dump_store
 from etcdpy.cluster.version import BadVersion, Version
+from etcdpy.ctl.output import Fault, note
 from etcdpy.ctl.utl_database import Position, is_lmdb, open_bolt, remove_lock, rows, write_database
 from etcdpy.ctl.utl_directory import create_log, finish_log, locked, new_directory, resolve_layout
 from etcdpy.ctl.utl_member import StoppedMember, held, read_member, replayed_membership
-from etcdpy.ctl.utl_output import Fault, note
 from etcdpy.raft.messages import ConfState, Snapshot
 from etcdpy.server.snapshots import CONSISTENT_INDEX, FIRST_WITH_STORAGE_VERSION, TERM, Received, database
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from etcdpy.backend import Reader
     from etcdpy.cluster.v2 import ClusterState
-    from etcdpy.ctl.utl_command_line import Options
+    from etcdpy.ctl.command_line import Options
     from etcdpy.server.bootstrap import Layout
 
 __all__ = ["export_member", "import_member"]

@@ -1,4 +1,5 @@
-"""What `etcdpyutl` writes: an answer in etcdutl's formats on standard output, notes on standard error.
+"""What `etcdpyutl` writes: an answer in etcdutl's formats on standard output, notes on standard error;
+and the tables, sizes and exit codes that it shares with `etcdpyctl`.
 
 A *report* is one row of named values. Each format shows them its own way, as etcdutl 3.5.1 does: byte for
 byte, because scripts cut these lines up.
@@ -11,21 +12,31 @@ import json
 import math
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "EXIT_BAD_ARGUMENTS",
+    "EXIT_BAD_CONNECTION",
     "EXIT_BAD_FEATURE",
     "EXIT_ERROR",
+    "EXIT_INTERRUPTED",
+    "EXIT_INVALID_INPUT",
     "Fault",
     "Report",
     "human_bytes",
     "note",
     "show",
+    "table_text",
 ]
 
 EXIT_ERROR: Final = 1
+EXIT_BAD_CONNECTION: Final = 2
+EXIT_INVALID_INPUT: Final = 3
 EXIT_BAD_FEATURE: Final = 4
+EXIT_INTERRUPTED: Final = 5
 EXIT_BAD_ARGUMENTS: Final = 128
 UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -79,20 +90,25 @@ def _render(report: Report, form: str) -> str:
         return json.dumps(fields, separators=(",", ":")) + "\n"
     if form == "fields":
         return "".join(f'"{value.field_name}" : {json.dumps(value.raw)}\n' for value in values)
-    return _table([value.column.upper() for value in values], [value.shown for value in values])
+    return table_text([value.column for value in values], [[value.shown for value in values]])
 
 
-def _table(heads: list[str], cells: list[str]) -> str:
-    widths = [max(len(head), len(cell)) for head, cell in zip(heads, cells, strict=True)]
+def table_text(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with upper-case heads in the middle of their columns, and cells at the right."""
+    heads = [head.upper() for head in heads]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
     centred = "".join(f"| {_centre(head, width)} " for head, width in zip(heads, widths, strict=True))
-    flushed = "".join(f"| {cell:>{width}} " for cell, width in zip(cells, widths, strict=True))
-    return f"{rule}{centred}|\n{rule}{flushed}|\n{rule}"
+    flushed = [
+        "".join(f"| {cell:>{width}} " for cell, width in zip(row, widths, strict=True)) + "|\n"
+        for row in rows
+    ]
+    return f"{rule}{centred}|\n{rule}{''.join(flushed)}{rule}"
 
 
 def _centre(text: str, width: int) -> str:
     gap = width - len(text)
-    left = (gap + 1) // 2
+    left = gap // 2
     return " " * left + text + " " * (gap - left)
 
 
