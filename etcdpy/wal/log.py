@@ -229,6 +229,9 @@ class Log:
             if scan.torn:
                 recovered.repaired = self._put_aside(scan.path)
             self._make_room()
+        if self._hard_state:
+            # Everything before it is known to have been synced: damage there will not pass for a torn write.
+            self.append([], self._hard_state, sync=True)
         return recovered
 
     def _put_aside(self, path: Path) -> Path:

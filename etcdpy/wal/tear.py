@@ -59,13 +59,14 @@ def is_torn(data: bytes, offset: int) -> bool:
 
 def _is_later_write_behind(data: bytes, offset: int, crc: int) -> bool:
     """Do whole records follow that cannot belong to the same append? One append is entries, then one hard
-    state.
+    state. (A log that is opened writes its hard state once more, so that everything before that counts as
+    synced.)
     """
     reader = RecordReader(data, crc, offset)
     state_seen = False
     try:
         for _, kind, _ in reader:
-            if state_seen and kind is RecordKind.ENTRY:
+            if state_seen and kind in (RecordKind.ENTRY, RecordKind.STATE):
                 return True
             state_seen = state_seen or kind is RecordKind.STATE
     except BadRecord:

@@ -218,11 +218,11 @@ class Stopped:
     cluster_id: int
 
 
-def fill_and_stop(kind: Kind, directory: Path, flags: tuple[str, ...] = ()) -> Stopped:
+def fill_and_stop(kind: Kind, directory: Path, flags: tuple[str, ...] = (), keys: int = KEYS) -> Stopped:
     server = Server(kind, directory, flags)
     snapshot = directory / "snapshot.db"
     with server, Client(server.endpoint) as client:
-        fill(client)
+        fill(client, keys)
         save_snapshot(server, snapshot)
         said = content(client)
         header = client.ask(pb.StatusRequest(), pb.StatusResponse).header

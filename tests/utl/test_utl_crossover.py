@@ -221,3 +221,21 @@ def listing(directory: Path) -> list[tuple[str, int, int]]:
     """Everything in a directory, with sizes and times."""
     paths = sorted(directory.rglob("*"))
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+
+
+MANY = 300_000
+
+
+@pytest.mark.slow
+def test_large_snapshots_cross_over(reference: Kind, candidate: Kind, utl: Utl, tmp_path: Path) -> None:
+    """300,000 keys with leases, users and an alarm, in both directions."""
+    theirs = fill_and_stop(reference, tmp_path / "go", keys=MANY)
+    server = Server(candidate, tmp_path / "theirs")
+    utl.do("snapshot", "restore", theirs.snapshot, *restore_flags(server))
+    check_serves(server, theirs.content)
+    ours = fill_and_stop(candidate, tmp_path / "ours", keys=MANY)
+    server = Server(reference, tmp_path / "back")
+    done = utl.theirs("snapshot", "restore", ours.snapshot, *restore_flags(server))
+    assert done.code == 0, done.errors
+    check_serves(server, ours.content)
+    assert ours.content.hash == theirs.content.hash
