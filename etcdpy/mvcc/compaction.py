@@ -6,8 +6,13 @@ compaction, so that a watch from C still sees it.)
 
 C is compacted as far as readers can tell as soon as it is asked for; the records go in the background.
 `scheduledCompactRev` is written with the request and `finishedCompactRev` at the end. Each step decides from
-the index, looks only at records that are still there, and removes a record together with its index entry in
-one batch, so a member that dies in the middle begins again at the first record and comes to the same end.
+the index and looks only at what is still there, so a member that dies in the middle begins again at the first
+record and comes to the same end.
+
+Records are removed in their order, and then the older entries of their keys in theirs, so that either way
+whole pages become free; removing both at once would touch a page of the history for each record. An entry
+without its record is in nobody's way as long as its key has a newer one up to C. With the last entry of a key
+that was deleted all of its history goes at once, for the key may be made again at any time.
 
 All records up to C are read on the way, so their hash is taken as well. The last few are remembered: another
 member can then be compared with this one at exactly the revision that both compacted.
@@ -18,12 +23,13 @@ from typing import Final
 from etcdpy.backend import Backend, Bucket
 from etcdpy.mvcc.errors import CorruptStore
 from etcdpy.mvcc.hash import HashKV, KeepSet, RecordHash
-from etcdpy.mvcc.key_index import forget
+from etcdpy.mvcc.key_index import SHORT_KEYS_END, entries_end, forget, superseded_entries
 from etcdpy.mvcc.key_value import key_of
 from etcdpy.mvcc.observed import StoreObserved
 from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, encode_revision, main_of
 
 _KEY: Final = Bucket.KEY.value
+_HISTORY: Final = Bucket.HISTORY.value
 
 SCHEDULED: Final = b"scheduledCompactRev"
 FINISHED: Final = b"finishedCompactRev"
@@ -46,6 +52,8 @@ class Compaction:
         # Records that an interrupted compaction has removed would be missing in a hash.
         self._hash = RecordHash(previous, self._keep) if hashes else None
         self._position = b""
+        self._swept = b""
+        self._are_records_done = False
         self._end = encode_main(revision + 1)
         self._batch = 0
 
@@ -55,7 +63,26 @@ class Compaction:
         return None if self._hash is None else HashKV(self._hash.value, self._previous, self.revision)
 
     def step(self, limit: int) -> bool:
-        """Look at about `limit` records and remove what is not needed; whether there are more."""
+        """Look at about `limit` records or entries and remove what is not needed; whether there are more."""
+        if not self._are_records_done:
+            self._are_records_done = not self._remove_records(limit)
+            return True
+        return self._sweep(limit)
+
+    def _sweep(self, limit: int) -> bool:
+        """Remove older entries of keys whose records are gone; whether there are more."""
+        backend = self._backend
+        rows = next(backend.pieces(_HISTORY, self._swept, SHORT_KEYS_END, limit), None)
+        if rows is None:
+            return False
+        for row in superseded_entries(backend, rows, self.revision):
+            backend.delete(_HISTORY, row)
+        last = rows[-1][0]
+        # What came later is not looked at: a key that is written all the time would never end.
+        self._swept = entries_end(last) if last[-REVISION_BYTES:] >= self._end else last + b"\x00"
+        return True
+
+    def _remove_records(self, limit: int) -> bool:
         backend = self._backend
         # Records up to the revision come no more, and those that we remove lie behind us: once all that was
         # there when we began is on disk, what waits in memory need not be looked at.

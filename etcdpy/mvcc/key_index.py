@@ -25,7 +25,7 @@ from typing import Final, Protocol
 
 from etcdpy.backend import Backend, Bucket
 from etcdpy.mvcc.key_value import encode_key_value
-from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, main_of
+from etcdpy.mvcc.revision import REVISION_BYTES, TOMBSTONE_MARK, encode_main, main_of
 
 # Lengths tell the three kinds of entries apart.
 TOMBSTONE_BYTES: Final = REVISION_BYTES + 1
@@ -45,6 +45,8 @@ _ATTACHMENTS: Final = Bucket.ATTACHMENTS.value
 HISTORY_KEY_BYTES_MAX: Final = 440
 _LENGTHS: Final = tuple(length.to_bytes(2, "big") for length in range(HISTORY_KEY_BYTES_MAX + 1))
 _LONG: Final = b"\xff\xff"
+# Before the entries of longer ones.
+SHORT_KEYS_END: Final = _LONG
 # Behind every revision of a key.
 _HISTORY_END: Final = b"\xff" * 9
 
@@ -120,13 +122,47 @@ def retire(backend: Backend, key: bytes, entry: bytes) -> None:
 
 
 def forget(backend: Backend, key: bytes, revision: bytes) -> None:
-    """Drop one revision of a key: it was compacted."""
+    """Drop one revision of a key: it was compacted. The older entry of a short key is left to a later sweep,
+    unless the whole key goes.
+    """
     newest = backend.get(_INDEX, key)
+    prefix = history_prefix(key)
     if newest is not None and newest[:REVISION_BYTES] == revision:
         assert len(newest) == TOMBSTONE_BYTES, f"compaction of the live revision {main_of(revision)} of a key"
         backend.delete(_INDEX, key)
-    else:
-        backend.delete(_HISTORY, history_prefix(key) + revision)
+        for row in [row for row, _ in backend.items(_HISTORY, prefix, prefix + _HISTORY_END)]:
+            backend.delete(_HISTORY, row)
+    elif prefix >= SHORT_KEYS_END:
+        backend.delete(_HISTORY, prefix + revision)
+
+
+def entries_end(row: bytes) -> bytes:
+    """Behind the last entry in HISTORY of the key that this row belongs to."""
+    return row[:-REVISION_BYTES] + _HISTORY_END
+
+
+def superseded_entries(rows: Rows, entries: list[Row], at: int) -> list[bytes]:
+    """Those of neighbouring entries in HISTORY, of short keys, that no reader at or after `at` needs."""
+    compacted = encode_main(at + 1)
+    unneeded: list[bytes] = []
+    for position, (row, entry) in enumerate(entries):
+        start = len(row) - REVISION_BYTES
+        revision = row[start:]
+        if revision >= compacted:
+            continue
+        if entry == TOMBSTONE_MARK and main_of(revision) < at:
+            unneeded.append(row)
+            continue
+        following = entries[position + 1][0] if position + 1 < len(entries) else b""
+        if following[:start] == row[:start] and len(following) == len(row):
+            if following[start:] < compacted:
+                unneeded.append(row)
+        else:
+            key = row[2:start]
+            newest = rows.get(_INDEX, key)
+            if newest is None or is_superseded(rows, key, newest, revision, at):
+                unneeded.append(row)
+    return unneeded
 
 
 def entry_at(rows: Rows, key: bytes, newest: bytes, revision: int) -> bytes | None:
