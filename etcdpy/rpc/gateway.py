@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from etcdpy.proto import election_pb2, lock_pb2, rpc_pb2
+from etcdpy.rpc import gateway_socket
 from etcdpy.rpc.errors import Code, RpcError, message_too_large
 from etcdpy.rpc.gateway_call import GatewayCall
 from etcdpy.rpc.gateway_json import MalformedJson, Splitter, decode, encode
@@ -99,6 +101,7 @@ class Gateway:
     def __init__(self, router: Router, receive_bytes_max: int) -> None:
         self._router = router
         self._receive_bytes_max = receive_bytes_max
+        self.message_bytes_max = JSON_PER_BYTE * receive_bytes_max
         self._routes = dict(_routes(router))
 
     @property
@@ -120,6 +123,8 @@ class Gateway:
         route = self._routes.get(path)
         if route is None:
             return _failure(RpcError(Code.NOT_FOUND, "Not Found"))
+        if gateway_socket.is_upgrade(request):
+            return await self._answer_socket(request, route)
         if request.method != "POST":
             return _failure(RpcError(Code.UNIMPLEMENTED, "Method Not Allowed"))
         try:
@@ -138,15 +143,40 @@ class Gateway:
         session.on_half_close = lambda: loop.call_later(HALF_CLOSED_SECONDS, call.leave)
         try:
             if not call.closed:
-                version = call.metadata.get("client-api-version")
-                call.counts = self._router.ledger.counts(route.method, version)
-                self._router.start(route.method, call, data)
+                self._begin(route, call, data)
             if route.method.kind is Kind.UNARY:
                 return await self._answer_whole(route, call)
             return await self._answer_stream(request, route, call)
         finally:
             session.on_half_close = None
             call.leave()
+
+    def _begin(self, route: Route, call: GatewayCall, data: bytes) -> None:
+        version = call.metadata.get("client-api-version")
+        call.counts = self._router.ledger.counts(route.method, version)
+        self._router.start(route.method, call, data)
+
+    async def _answer_socket(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:
+        metadata = metadata_of(request.headers)
+        token = gateway_socket.token_of(request)
+        if token is not None:
+            metadata.setdefault("authorization", token)
+        call = GatewayCall(route.method.path, metadata, request.remote or "", None)
+        return await gateway_socket.SocketCall(self, route, call).run(request, partial(self._begin, route))
+
+    def read_message(self, route: Route, text: bytes) -> bytes:
+        """A request in the form in which services take it; raises RpcError."""
+        data = _message(route.request_type, text)
+        self._check_size(data)
+        return data
+
+    def write_message(self, route: Route, message: bytes) -> str:
+        """A response as JSON."""
+        return encode(route.response_type.FromString(message))
+
+    def write_status(self, status: RpcError) -> str:
+        """An error as JSON."""
+        return _status_body(status).decode()
 
     async def _answer_whole(self, route: Route, call: GatewayCall) -> web.StreamResponse:
         while not call.closed:
