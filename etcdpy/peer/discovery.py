@@ -195,6 +195,8 @@ def _channel(config: Config, endpoint: str) -> Any:
     import grpc
 
     options = [
+        # Of the library's times this is the one that bounds an attempt to connect.
+        ("grpc.min_reconnect_backoff_ms", int(config.discovery_dial_timeout_s * 1000)),
         ("grpc.keepalive_time_ms", int(config.discovery_keepalive_time_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(config.discovery_keepalive_timeout_s * 1000)),
         ("grpc.enable_http_proxy", 0),

@@ -8,6 +8,7 @@ of one of them before its log does; those stay until a snapshot says otherwise.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from typing import TYPE_CHECKING
 
 from etcdpy.peer.calls import PeerCalls
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from etcdpy.cluster import Url
     from etcdpy.peer.host import PeerHost
     from etcdpy.peer.tls import PeerTls
+    from etcdpy.server.config import Config
     from etcdpy.server.log import Logger
     from etcdpy.server.member import Member
 
@@ -47,6 +49,7 @@ class PeerPort:
             None if tls is None else tls.dialling,
             read_timeout_s=config.raft_read_timeout_s,
             write_timeout_s=config.raft_write_timeout_s,
+            local_address=local_address_of(config) if config.features["SetMemberLocalAddr"] else None,
         )
         self.calls = PeerCalls(member, self.transport.session)
         self._listener = PeerListener(host, self.transport, log, tls)
@@ -129,3 +132,17 @@ class PeerPort:
         await self._listener.server.shutdown(STREAMS_CLOSE_S)
         for server in self._servers:
             await server.wait_closed()
+
+
+def local_address_of(config: Config) -> str | None:
+    """The address from which to call others: the first of our own that they know and that is not this
+    machine's loopback; None without one.
+    """
+    for url in config.initial_advertise_peer_urls:
+        try:
+            address = ipaddress.ip_address("" if url.is_unix else url.host)
+        except ValueError:
+            continue  # a name
+        if not address.is_loopback and not address.is_unspecified:
+            return str(address)
+    return None

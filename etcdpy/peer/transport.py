@@ -37,6 +37,7 @@ class PeerTransport:
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
         write_timeout_s: float = WRITE_TIMEOUT_S,
+        local_address: str | None = None,
     ) -> None:
         self._host = host
         self._write_timeout_s = write_timeout_s
@@ -44,7 +45,11 @@ class PeerTransport:
         self._headers = request_headers(host.member_id, host.cluster_id, peer_urls)
         self._remotes: dict[int, Remote] = {}
         self._strangers: dict[int, Remote] = {}
-        connector = aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else True)
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=tls if tls is not None else True,
+            local_addr=None if local_address is None else (local_address, 0),
+        )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=read_timeout_s)
         self.session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         self._heartbeats = asyncio.get_running_loop().create_task(self._heartbeat_forever())

@@ -56,7 +56,9 @@ class Listeners:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
-        self._router = make_router(member, Health())
+        self._router = make_router(
+            member, Health(), stops_on_defragment=config.features["StopGRPCServiceOnDefrag"]
+        )
         limits = limits or port_limits_of(config)
         gateway = Gateway(self._router, limits.receive_bytes_max) if config.enable_grpc_gateway else None
         v2 = V2Api(member) if config.enable_v2 else None

@@ -40,9 +40,13 @@ REFUSED = {
 GATES_SUPPORTED = frozenset(
     {
         "CompactHashCheck",
+        "FastLeaseKeepAlive",
         "InitialCorruptCheck",
         "LeaseCheckpoint",
         "LeaseCheckpointPersist",
+        "PriorityRequest",
+        "SetMemberLocalAddr",
+        "StopGRPCServiceOnDefrag",
         "TxnModeWriteWithSharedBuffer",
     }
 )

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 # Proposals are refused while this many committed entries wait to be applied.
 UNAPPLIED_ENTRIES_MAX = 5000
+# The same for revokes of leases with the gate PriorityRequest.
+UNAPPLIED_ENTRIES_PRIORITY_MAX = 10_000
 # A removed member stays this long after it has applied its removal.
 REMOVED_STOP_DELAY_S = 1.0
 # Read context of a member that needs nobody else's word; never on the wire.
@@ -123,6 +125,7 @@ class Member:
         self._covered_index = state.backend.consistent_index
         self._storage = storage
         self.request_timeout_s = 5 + 2 * config.election_timeout_ms / 1000
+        self._prefers_revokes = config.features["PriorityRequest"]
         self._waits = Waits(self.request_timeout_s)
         self._index_waits = IndexWaits(self.request_timeout_s)
         self._reads = ReadQueue(request_ids.next, self.request_timeout_s)
@@ -189,7 +192,9 @@ class Member:
         if self._stopped:
             done(Result(error=Stopped()))
             return
-        if self.node.commit > self.applied_index + UNAPPLIED_ENTRIES_MAX or self.is_overloaded:
+        if (
+            self.node.commit > self.applied_index + UNAPPLIED_ENTRIES_MAX or self.is_overloaded
+        ) and not self._has_priority(kind):
             done(Result(error=TooManyRequests()))
             return
         encoded = encode_request(kind, data, self.request_ids.next(), info.username, info.revision)
@@ -199,6 +204,16 @@ class Member:
         self._waits.add(Wait(encoded, kind, message, done, self.clock(), info))
         self._inbox.append(encoded)
         self.on_work()
+
+    def _has_priority(self, kind: str) -> bool:
+        """Whether a request may go on waiting where others are refused: leases that are not revoked hold
+        what makes the member slow.
+        """
+        return (
+            kind == "lease_revoke"
+            and self._prefers_revokes
+            and self.node.commit <= self.applied_index + UNAPPLIED_ENTRIES_PRIORITY_MAX
+        )
 
     def propose_v2(self, request: Request, done: Done) -> None:
         """The same with a request of the v2 API, which gets its id here; `done` is given a `V2Result`.

@@ -50,6 +50,7 @@ class Peering:
     def __init__(self, member: Member, hashing: Hashing) -> None:
         self.member = member
         self._hashing = hashing
+        self._renews_at_once = member.config.features["FastLeaseKeepAlive"]
         self.member_id = member.member_id
         self.cluster_id = member.cluster_id
 
@@ -152,7 +153,10 @@ class Peering:
             else:
                 self.front.renew_lease(request.ID, lambda result: _answer_lease(result, done))
 
-        self.member.when_caught_up(renew)
+        if self._renews_at_once and self.member.state.lessor.lookup(request.ID) is not None:
+            renew()
+        else:
+            self.member.when_caught_up(renew)
 
     def lease_time_to_live(self, data: bytes, done: Answer) -> None:
         """POST /leases/internal; `done(status, body)`."""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from etcdpy import embed
 from etcdpy.backend.memory_lock import find_mappings
+from etcdpy.cluster.urls import Url
+from etcdpy.lease import LeaseNotFound
+from etcdpy.peer.port import local_address_of
 from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from etcdpy.server import member
+from etcdpy.server.config import Config
+from etcdpy.server.errors import TooManyRequests
+from etcdpy.server.hashing import Hashing
 from etcdpy.server.log import Logger
+from etcdpy.server.peering import Peering
 from tests.support.client import Client
 from tests.support.inprocess import configurations, put, run
 from tests.support.server import Server
@@ -18,6 +29,7 @@ from tests.support.server import Server
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from etcdpy.server.results import Result
     from tests.support.programs import Kind
 
 
@@ -105,3 +117,86 @@ def test_warning_apply_duration(candidate: Kind, tmp_path: Path) -> None:
             client.put(b"a", b"1")
         assert '"apply request took too long"' in server.log_tail()
         assert '"expected-duration":"1ns"' in server.log_tail()
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("gate", [True, False])
+def test_health_during_a_defragmentation(candidate: Kind, tmp_path: Path, gate: bool) -> None:
+    flag = f"--feature-gates=StopGRPCServiceOnDefrag={str(gate).lower()}"
+    with (
+        Server(candidate, tmp_path, [flag]) as server,
+        Client(server.endpoint) as client,
+        grpc.insecure_channel(server.endpoint) as channel,
+    ):
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            request_serializer=HealthCheckRequest.SerializeToString,
+            response_deserializer=HealthCheckResponse.FromString,
+        )(HealthCheckRequest())
+        assert next(watch).status == HealthCheckResponse.SERVING
+        client.call(pb.DefragmentRequest())
+        if gate:
+            assert next(watch).status == HealthCheckResponse.NOT_SERVING
+            assert next(watch).status == HealthCheckResponse.SERVING
+        else:
+            client.call(pb.StatusRequest())
+        watch.cancel()
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_revokes_of_leases_may_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: bool) -> None:
+    async def scenario() -> None:
+        (config,) = configurations(tmp_path, 1, feature_gates=f"PriorityRequest={gate}")
+        server = await embed.start(config, Logger.silent())
+        try:
+            monkeypatch.setattr(member, "UNAPPLIED_ENTRIES_MAX", -1)  # everything is behind
+            assert isinstance((await put(server, b"a", b"")).error, TooManyRequests)
+            answered: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            request = pb.LeaseRevokeRequest(ID=7)
+            server.member.propose_own("lease_revoke", request, answered.set_result)
+            expected = LeaseNotFound if gate else TooManyRequests
+            assert isinstance((await answered).error, expected)
+        finally:
+            await server.stop()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("urls", "address"),
+    [
+        (("http://127.0.0.1:1",), None),
+        (("http://a.example:1", "http://[::1]:1", "http://10.0.0.7:1", "http://10.0.0.8:1"), "10.0.0.7"),
+        (("http://0.0.0.0:1", "https://[2001:db8::1]:1"), "2001:db8::1"),
+        (("unix://a:1",), None),
+    ],
+)
+def test_set_member_local_addr(urls: tuple[str, ...], address: str | None) -> None:
+    config = Config(initial_advertise_peer_urls=tuple(map(Url, urls)))
+    assert local_address_of(config) == address
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_fast_lease_keep_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: bool) -> None:
+    async def scenario() -> None:
+        (config,) = configurations(tmp_path, 1, feature_gates=f"FastLeaseKeepAlive={gate}")
+        server = await embed.start(config, Logger.silent())
+        try:
+            granted: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            request = pb.LeaseGrantRequest(ID=7, TTL=60)
+            server.member.propose_own("lease_grant", request, granted.set_result)
+            assert (await granted).error is None
+            waits: list[object] = []
+            monkeypatch.setattr(server.member, "when_caught_up", waits.append)
+            answers: list[int] = []
+            peering = Peering(server.member, Hashing(server.member, asyncio.get_running_loop().call_later))
+            peering.front = server.front
+            for lease in (7, 8):
+                data = pb.LeaseKeepAliveRequest(ID=lease).SerializeToString()
+                peering.renew_lease(data, lambda status, body: answers.append(status))
+            assert answers == ([200] if gate else [])
+            assert len(waits) == (1 if gate else 2)
+        finally:
+            await server.stop()
+
+    run(scenario())

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from etcdpy.rpc.member_view import MemberView
 
 
-def make_router(member: MemberView, health: Health) -> Router:
-    """The router of a client port with all services of this package."""
+def make_router(member: MemberView, health: Health, *, stops_on_defragment: bool = False) -> Router:
+    """The router of a client port with all services of this package.
+
+    Args:
+        stops_on_defragment: whether health says that calls are not wanted during a defragmentation.
+    """
     kv, watch, lease = KV(member), Watch(member), Lease(member)
     inner = Inner(kv, lease, watch)
-    services = (kv, watch, lease, Cluster(member), Maintenance(member), Auth(member))
+    maintenance = Maintenance(member, health if stops_on_defragment else None)
+    services = (kv, watch, lease, Cluster(member), maintenance, Auth(member))
     methods = [method for service in services for method in service.methods()]
     return Router(member, [*methods, *health.methods(), *Lock(inner).methods(), *Election(inner).methods()])
 

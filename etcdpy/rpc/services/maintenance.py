@@ -23,7 +23,9 @@ from etcdpy.server.errors import Stopped, UnknownMethod
 if TYPE_CHECKING:
     from etcdpy.mvcc import HashKV
     from etcdpy.rpc.call import Call
-    from etcdpy.rpc.member_view import SnapshotSource
+    from etcdpy.rpc.member_view import MemberView, SnapshotSource
+    from etcdpy.rpc.services.health import Health
+    from etcdpy.server.results import Result
 
 SNAPSHOT_CHUNK_BYTES = 32 * 1024
 # Above this the client is slower than the disk, and reading waits for it.
@@ -32,6 +34,11 @@ SNAPSHOT_PENDING_BYTES_MAX = 1024 * 1024
 
 class Maintenance(Service):
     """Requests about the member itself."""
+
+    def __init__(self, member: MemberView, health: Health | None = None) -> None:
+        super().__init__(member)
+        # Told of defragmentations, if anybody is to be.
+        self._health = health
 
     def methods(self) -> list[Method]:
         """What this service answers."""
@@ -66,7 +73,18 @@ class Maintenance(Service):
     def defragment(self, call: Call, data: bytes) -> None:
         """Shrink the backend."""
         self._check_admin(call)
-        self._member.defragment(self.answer_without_header(call))
+        answer = self.answer_without_header(call)
+        health = self._health
+        if health is None:
+            self._member.defragment(answer)
+            return
+
+        def ended(result: Result) -> None:
+            health.set_serving(True)
+            answer(result)
+
+        health.set_serving(False)
+        self._member.defragment(ended)
 
     def hash(self, call: Call, data: bytes) -> None:
         """Hash of the whole backend."""
