@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from etcdpy.backend import Bucket
 from etcdpy.mvcc.event import DELETE, PUT, Event
 from etcdpy.mvcc.key_index import (
+    LIVE_BYTES,
     TOMBSTONE_BYTES,
     KeyMeta,
     decode_birth,
@@ -20,7 +21,7 @@ from etcdpy.mvcc.key_index import (
 )
 from etcdpy.mvcc.key_value import encode_deleted, encode_key_value
 from etcdpy.mvcc.ranges import RangeResult
-from etcdpy.mvcc.revision import TOMBSTONE_MARK, encode_revision
+from etcdpy.mvcc.revision import REVISION_BYTES, TOMBSTONE_MARK, encode_revision
 
 if TYPE_CHECKING:
     from etcdpy.mvcc.store import Store
@@ -113,8 +114,9 @@ class WriteTxn:
             if len(entry) != TOMBSTONE_BYTES:
                 create_revision, version = decode_birth(entry)
                 version += 1
-                lease_before = lease_of(entry)
-                previous = entry[:17]
+                if len(entry) != LIVE_BYTES:
+                    lease_before = lease_of(entry)
+                previous = entry[:REVISION_BYTES]
         data = encode_key_value(key, create_revision, main, version, value, lease)
         backend.put(_KEY, revision, data)
         backend.put(_INDEX, key, encode_entry(revision, create_revision, version, lease))

@@ -112,7 +112,8 @@ class Applier:
         operation.applied += 1
         self._index = index
         try:
-            self._check_alarms(kind, request)
+            if self._alarms:
+                self._check_alarms(kind, request)
             if self._auth.is_enabled:
                 self._permits.check(kind, request, info)
             response = operation.handler(request)
@@ -129,8 +130,6 @@ class Applier:
             return Result(error=error, revision=self._store.revision)
 
     def _check_alarms(self, kind: str, request: Any) -> None:
-        if not self._alarms:
-            return
         if kind in _STOPPED_BY_CORRUPT and self._alarms.is_active(CORRUPT):
             raise Corrupt
         if kind in _STOPPED_BY_NOSPACE and self._alarms.is_active(NOSPACE) and request_cost(request) > 0:
@@ -140,8 +139,14 @@ class Applier:
         return _Writing(self._store, self._hub)
 
     def _put(self, request: pb.PutRequest) -> Message:
-        with self._writing() as txn:
+        # As `_Writing` does it, for there are so many of them.
+        txn = self._store.begin()
+        try:
             return txns.apply_put(txn, self._lessor, request)
+        finally:
+            events = txn.end()
+            if events:
+                self._hub.publish(self._store.revision, events)
 
     def _delete_range(self, request: pb.DeleteRangeRequest) -> Message:
         with self._writing() as txn:

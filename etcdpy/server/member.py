@@ -20,7 +20,7 @@ from etcdpy.cluster.membership import MembershipError
 from etcdpy.proto.rpc_pb2 import CompactionRequest
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.errors import ProposalDropped
-from etcdpy.raft.messages import ConfChangeType, EntryType, Role
+from etcdpy.raft.messages import ConfChangeType, Role
 from etcdpy.server import v2_requests
 from etcdpy.server.errors import (
     CallerDeadline,
@@ -459,16 +459,17 @@ class Member:
                 )
 
     def _apply_entry(self, entry: Entry) -> None:
-        assert entry.index == self.applied_index + 1, f"applying {entry.index} after {self.applied_index}"
-        covered = entry.index <= self._covered_index
-        if entry.type is not EntryType.NORMAL:
+        index = entry.index
+        assert index == self.applied_index + 1, f"applying {index} after {self.applied_index}"
+        covered = index <= self._covered_index
+        if entry.type:  # NORMAL is 0
             self._apply_conf_change(entry, covered)
         elif not entry.data:
             if self.is_leader and not covered and not self.state.lessor.is_primary:
                 self.state.lessor.promote(self.clock(), self.config.election_timeout_ms / 1000)
         elif not covered:
-            self._apply_request(entry.data, entry.index)
-        self.applied_index = entry.index
+            self._apply_request(entry.data, index)
+        self.applied_index = index
         self.applied_term = entry.term
 
     def _apply_request(self, data: bytes, index: int) -> None:
@@ -476,7 +477,10 @@ class Member:
         if wait is not None:
             result = self.state.applier.apply(wait.kind, wait.request, wait.info, index)
             self._waits.take(data)
-            self._answer(wait, result)
+            if wait.kind == "compaction":
+                self._answer_compaction(wait, result)
+            else:
+                wait.done(result)
             return
         try:
             decoded = decode_entry(data)
@@ -487,7 +491,7 @@ class Member:
         if decoded is not None:
             self.state.applier.apply(*decoded, index)
 
-    def _answer(self, wait: Wait, result: Result) -> None:
+    def _answer_compaction(self, wait: Wait, result: Result) -> None:
         physical = (
             isinstance(wait.request, CompactionRequest) and wait.request.physical and result.error is None
         )

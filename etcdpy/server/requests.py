@@ -52,10 +52,18 @@ class _IdVarint:
 
 
 _id_varint = _IdVarint().encode
-_TAGS = {kind: _varint(number << 3 | _LENGTH_DELIMITED) for kind, number in _FIELDS.items()}
-_BEFORE_HEADER = {kind for kind, number in _FIELDS.items() if number < _HEADER_FIELD}
 _HEADER_TAG = _varint(_HEADER_FIELD << 3 | _LENGTH_DELIMITED)
-_ONE_BYTE = [bytes([value]) for value in range(128)]
+# The tag of a kind, and whether its field stands before the header.
+_SHAPES = {
+    kind: (_varint(number << 3 | _LENGTH_DELIMITED), number < _HEADER_FIELD)
+    for kind, number in _FIELDS.items()
+}
+# Lengths that most requests have.
+_LENGTHS = tuple(map(_varint, range(1 << 12)))
+
+
+def _length(size: int) -> bytes:
+    return _LENGTHS[size] if size < len(_LENGTHS) else _varint(size)
 
 
 def encode_request(
@@ -70,11 +78,10 @@ def encode_request(
         ).SerializeToString()
     else:
         header = b"\x08" + _id_varint(request_id)
-    size = len(data)
-    length = _ONE_BYTE[size] if size < 128 else _varint(size)
-    if kind in _BEFORE_HEADER:
-        return b"".join((_TAGS[kind], length, data, _HEADER_TAG, _varint(len(header)), header))
-    return b"".join((_HEADER_TAG, _varint(len(header)), header, _TAGS[kind], length, data))
+    tag, is_first = _SHAPES[kind]
+    if is_first:
+        return b"".join((tag, _length(len(data)), data, _HEADER_TAG, _length(len(header)), header))
+    return b"".join((_HEADER_TAG, _length(len(header)), header, tag, _length(len(data)), data))
 
 
 def decode_request(data: bytes) -> tuple[str, Message, RequestHeader] | None:

@@ -55,7 +55,8 @@ class Storage:
             return None
         state = state or self._unsaved
         self._unsaved = None
-        entries = [(entry.index, raft_codec.encode_entry(entry)) for entry in ready.entries]
+        # The log has sealed them all.
+        entries = [(entry.index, entry.encoded) for entry in ready.entries]
         encoded = None if state is None else raft_codec.encode_hard_state(state)
         log, sync = self._log, ready.must_sync
         if ready.snapshot is not None:
