@@ -226,10 +226,11 @@ class Front:
         """All of Status but the header."""
         member, state = self._member, self._member.state
         errors = [] if member.leader_id else ["etcdserver: no leader"]
-        errors += [
-            f"memberID:{alarm.memberID} alarm:{pb.AlarmType.Name(alarm.alarm)} "
-            for alarm in state.alarms.list()
-        ]
+        if state.alarms:
+            errors += [
+                f"memberID:{alarm.memberID} alarm:{pb.AlarmType.Name(alarm.alarm)} "
+                for alarm in state.alarms.list()
+            ]
         response = pb.StatusResponse(
             version=ETCD_VERSION,
             dbSize=state.backend.size_bytes,

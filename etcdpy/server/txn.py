@@ -33,7 +33,7 @@ from etcdpy.server.errors import KeyNotFound
 from etcdpy.server.ranges import Reader, read_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Versions(Protocol):
@@ -147,10 +147,32 @@ def apply_txn(writer: Writer, leases: Leases, request: TxnRequest) -> TxnRespons
         LeaseNotFound, KeyNotFound, Compacted, FutureRevision: before anything has been written.
     """
     path = _choose_path(writer, request, [])
+    operations = _branch(request, path[0])
+    if len(operations) == 1:
+        operation = operations[0]
+        if operation.WhichOneof("request") == "request_put" and _is_plain(operation.request_put):
+            return _apply_single_put(writer, leases, operation.request_put, path[0])
     _PathCheck(writer, leases).run(request, iter(path))
     writer.checked()
     response = TxnResponse()
     _Execution(writer, writer, leases).run(request, iter(path), response)
+    return response
+
+
+def _is_plain(put: PutRequest) -> bool:
+    """Whether a put can neither fail nor needs to know what was there."""
+    return not (put.lease or put.ignore_value or put.ignore_lease or put.prev_kv)
+
+
+def _apply_single_put(writer: Writer, leases: Leases, put: PutRequest, succeeded: bool) -> TxnResponse:
+    """The end of most Txns, those that guard one write: nothing to check, one thing to execute."""
+    writer.checked()
+    key = put.key
+    writer.put(key, put.value)
+    if len(leases):
+        _move_lease(leases, key, 0)
+    response = TxnResponse(succeeded=succeeded)
+    response.responses.add().response_put.header.revision = writer.revision
     return response
 
 
@@ -163,7 +185,7 @@ def read_txn(reader: TxnReader, request: TxnRequest) -> TxnResponse:
     return response
 
 
-def _branch(request: TxnRequest, succeeded: bool) -> Iterable[RequestOp]:
+def _branch(request: TxnRequest, succeeded: bool) -> Sequence[RequestOp]:
     return request.success if succeeded else request.failure
 
 
@@ -186,7 +208,7 @@ def _choose_path(reader: TxnReader, request: TxnRequest, path: list[bool]) -> li
 
 def _holds(reader: TxnReader, compare: Compare) -> bool:
     by_value = compare.target == _VALUE
-    if not compare.range_end and not by_value:
+    if not by_value and not compare.range_end:
         return _is_so(compare.result, _order_of(compare, reader.current(compare.key) or _MISSING))
     found = reader.range(compare.key, compare.range_end, keys_only=not by_value)
     if not found.kvs:
