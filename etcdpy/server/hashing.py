@@ -43,7 +43,10 @@ class Hashing:
         self._later = later
 
     def hash_kv(self, revision: int, done: Done) -> None:
-        """HashKV at a revision, 0 for the present one; `done` with it, or with what is wrong."""
+        """HashKV at a revision, 0 for the present one; `done` with it, or with what is wrong.
+
+        Nothing is older than a negative revision, so it is not compacted either, and etcd hashes nothing.
+        """
         store, backend = self._member.state.store, self._member.state.backend
         revision = revision or store.revision
         remembered = store.compaction_hash(revision)
@@ -52,7 +55,8 @@ class Hashing:
             return
 
         try:
-            store.check_revision(revision)
+            if revision > 0:
+                store.check_revision(revision)
         except MvccError as error:
             done(None, error)
             return

@@ -197,6 +197,11 @@ def test_unknown_sorting_is_refused(candidate_client: Client, field: str) -> Non
     assert candidate_client.outcome(request) == Refusal("INVALID_ARGUMENT", "etcdserver: invalid sort option")
 
 
+def test_a_negative_revision_hashes_nothing(either_client: Client) -> None:
+    either_client.put(b"hashed")
+    assert either_client.hash_kv(-5).hash == either_client.hash_kv(-1).hash != either_client.hash_kv().hash
+
+
 def test_hash_names_its_revision(candidate_client: Client) -> None:
     revision = candidate_client.put(b"hashed").header.revision
     assert candidate_client.hash_kv().hash_revision == revision

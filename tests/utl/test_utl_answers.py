@@ -121,7 +121,18 @@ def test_version(utl: Utl) -> None:
 
 def test_help_lists_all_commands(utl: Utl) -> None:
     listed = [line.split()[0] for line in utl.do().splitlines() if line.startswith("  ")]
-    assert listed[1:8] == ["defrag", "export", "hashkv", "help", "import", "snapshot", "version"]
+    commands = [
+        "completion",
+        "defrag",
+        "export",
+        "hashkv",
+        "help",
+        "import",
+        "migrate",
+        "snapshot",
+        "version",
+    ]
+    assert listed[1:10] == commands
 
 
 @pytest.mark.parametrize("flags", [["--bump-revision=5"], ["--mark-compacted"]])
