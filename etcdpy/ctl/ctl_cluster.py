@@ -47,8 +47,7 @@ def add(arguments: Sequence[str], options: Options) -> None:
     learner = options.is_set("learner")
     response = session.call(rpcs.MEMBER_ADD, pb.MemberAddRequest(peerURLs=urls, isLearner=learner))
     added = response.member.ID
-    role = "added as learner to" if response.member.isLearner else "added to"
-    simple = f"Member {added:16x} {role} cluster {response.header.cluster_id:16x}"
+    simple = f"Member {added:16x} added to cluster {response.header.cluster_id:16x}"
     session.show(answers.plain(response, simple, has_fields=False))
     if session.shape.form == "simple":
         cluster = ",".join(
