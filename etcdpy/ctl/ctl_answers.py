@@ -409,5 +409,6 @@ def _range_text(permission: auth.Permission) -> bytes:
 
 def prefix_end(prefix: bytes) -> bytes:
     """The first key after all that begin with `prefix`."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else OPEN_END
+    from etcdpy.client import keys
+
+    return keys.prefix(prefix).end
