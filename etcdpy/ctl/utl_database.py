@@ -21,7 +21,7 @@ from etcdpy.mvcc.revision import encode_revision, main_of
 from etcdpy.server.snapshots import CONF_STATE, LOCK_SUFFIX, encode_conf_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from etcdpy.cluster.v2 import ClusterState
@@ -66,18 +66,27 @@ def rows(reader: bolt.Reader, bucket: Bucket) -> Iterator[tuple[bytes, bytes]]:
 
 
 def write_database(
-    reader: bolt.Reader, target: Path, position: Position, members: ClusterState, *, bump: int = 0
+    reader: bolt.Reader,
+    target: Path,
+    position: Position,
+    members: ClusterState,
+    *,
+    bump: int = 0,
+    v2_rows: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Write the database of a member at `position`.
 
     Args:
         bump: how far the revision is raised; what lies before the new one counts as compacted.
+        v2_rows: of the v2 store, which no bbolt file has.
     """
     backend = Backend.open(target, batch_operations_max=BATCH_OPERATIONS_MAX, sync=False)
     try:
         leases = _copy_buckets(backend, reader)
         membership = Membership(backend)
         membership.replace(members)
+        for key, value in v2_rows:
+            backend.put(Bucket.V2, key, value)
         backend.put(Bucket.META, CONF_STATE, encode_conf_state(membership.conf_state()))
         backend.flush_sync()
         records = _Records(rows(reader, Bucket.KEY), bump)

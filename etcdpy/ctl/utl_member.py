@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from etcdpy import wal
+from etcdpy.backend import Bucket
 from etcdpy.cluster.members import MalformedMember
 from etcdpy.cluster.membership import Membership, MembershipError
 from etcdpy.cluster.v2 import load_store
 from etcdpy.cluster.version import BadVersion
 from etcdpy.ctl.output import Fault
-from etcdpy.proto.etcdserver_pb2 import Metadata
+from etcdpy.proto.etcdserver_pb2 import Metadata, Request
 from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest, ClusterVersionSetRequest
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.messages import EntryType, HardState
 from etcdpy.server.member import Identity, decode_entry
+from etcdpy.server.v2_state import V2Bucket, note_attributes, note_change, note_version, open_store
+from etcdpy.v2store import StoreFault, V2Error, apply_request, import_dump
 from etcdpy.wal.recovery import Recovery, SegmentScan
 from etcdpy.wal.segment import list_segments, select_segments
 
@@ -33,13 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from etcdpy.backend import Bucket
     from etcdpy.cluster.v2 import ClusterState
     from etcdpy.proto.raft_pb2 import Entry as WireEntry
     from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
     from etcdpy.server.bootstrap import Layout
+    from etcdpy.v2store import Store
 
-__all__ = ["StoppedMember", "held", "read_member", "replayed_membership"]
+__all__ = ["StoppedMember", "held", "read_member", "replay"]
 
 
 @dataclass(slots=True)
@@ -133,33 +136,42 @@ def _read_log(where: Layout, snapshot: WireSnapshot | None) -> wal.Recovered:
     return recovery.finish(where.wal_dir)
 
 
-def replayed_membership(member: StoppedMember, index: int) -> ClusterState:
-    """The membership at an index, as a Go member of 3.5 comes to it: from its raft snapshot and the entries
-    behind that.
+def replay(member: StoppedMember, index: int) -> tuple[ClusterState, Iterator[tuple[bytes, bytes]]]:
+    """The membership and the rows of the v2 store at an index, as a Go member of 3.5 comes to them: from its
+    raft snapshot and the entries behind that.
     """
-    membership = Membership(_Memory())
+    memory = _Memory()
+    membership = Membership(memory)
     if member.snapshot is not None:
         membership.replace(load_store(member.snapshot.data))
+        import_dump(member.snapshot.data, V2Bucket(memory))
+    store = open_store(memory)
     for entry in member.entries:
         if entry.Index > index:
             break
         try:
-            _replay(membership, entry)
-        except (MembershipError, MalformedMember, BadVersion, DecodeError):
+            _replay(membership, store, entry)
+        except (MembershipError, MalformedMember, BadVersion, DecodeError, V2Error, StoreFault):
             continue  # refused or passed over when it was applied, too
-    return membership.state()
+    return membership.state(), memory.items(Bucket.V2)
 
 
-def _replay(membership: Membership, entry: WireEntry) -> None:
+def _replay(membership: Membership, store: Store, entry: WireEntry) -> None:
     if EntryType(entry.Type) is EntryType.CONF_CHANGE:
-        membership.apply(raft_codec.decode_conf_change(entry.Data))
+        change = raft_codec.decode_conf_change(entry.Data)
+        membership.apply(change)
+        note_change(store, change)
     elif EntryType(entry.Type) is EntryType.NORMAL and entry.Data:
         _, request, _ = decode_entry(entry.Data) or ("", None, None)
         if isinstance(request, ClusterMemberAttrSetRequest):
             attributes = request.member_attributes
-            membership.publish_attributes(request.member_ID, attributes.name, attributes.client_urls)
+            if membership.publish_attributes(request.member_ID, attributes.name, attributes.client_urls):
+                note_attributes(store, request.member_ID)
         elif isinstance(request, ClusterVersionSetRequest):
             membership.set_cluster_version(request.ver)
+            note_version(store)
+        elif isinstance(request, Request):
+            apply_request(store, request)
 
 
 class _Memory:

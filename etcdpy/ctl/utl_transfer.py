@@ -21,12 +21,14 @@ from etcdpy.cluster.version import BadVersion, Version
 from etcdpy.ctl.output import Fault, note
 from etcdpy.ctl.utl_database import Position, is_lmdb, open_bolt, remove_lock, rows, write_database
 from etcdpy.ctl.utl_directory import create_log, finish_log, locked, new_directory, resolve_layout
-from etcdpy.ctl.utl_member import StoppedMember, held, read_member, replayed_membership
+from etcdpy.ctl.utl_member import StoppedMember, held, read_member, replay
 from etcdpy.raft.messages import ConfState, Snapshot
 from etcdpy.server.snapshots import CONSISTENT_INDEX, FIRST_WITH_STORAGE_VERSION, TERM, Received, database
+from etcdpy.server.v2_state import open_store
+from etcdpy.v2store import dump
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from etcdpy.backend import Reader
@@ -47,10 +49,10 @@ def import_member(arguments: Sequence[str], options: Options) -> None:
         member = read_member(source)
         with _open_at(source, path, member) as reader:
             position = _position(member, *_stored_position(reader))
-            members = _membership(reader, member, position.index)
+            members, v2_rows = _membership(reader, member, position.index)
             with new_directory(target) as staging:
-                write_database(reader, staging.backend, position, members)
-                _write_log(staging, member, position, members)
+                write_database(reader, staging.backend, position, members, v2_rows=v2_rows)
+                _write_log(staging, member, position, members, dump_store(members))
     note("imported member", **_described(member, position, target))
 
 
@@ -77,7 +79,7 @@ def _export(source: Layout, path: Path, target: Layout, member: StoppedMember, n
         members = _limited(Membership(backend).state(), newest)
         with new_directory(target) as staging, backend.view() as view:
             _write_bolt(staging, view, members)
-            _write_log(staging, member, position, members)
+            _write_log(staging, member, position, members, _v2_dump(backend, members, newest))
     finally:
         backend.abandon()
         remove_lock(backend.path)
@@ -115,13 +117,13 @@ def _position(member: StoppedMember, index: int, term: int) -> Position:
     return Position(index, member.term_at(index, term))
 
 
-def _write_log(staging: Layout, member: StoppedMember, position: Position, members: ClusterState) -> None:
+def _write_log(
+    staging: Layout, member: StoppedMember, position: Position, members: ClusterState, data: bytes
+) -> None:
     hard_state = member.state_at(position.index)
     voters = sorted(one.id for one in members.members.values() if not one.is_learner)
     learners = sorted(one.id for one in members.members.values() if one.is_learner)
-    head = Snapshot(
-        position.index, position.term, ConfState(voters=voters, learners=learners), dump_store(members)
-    )
+    head = Snapshot(position.index, position.term, ConfState(voters=voters, learners=learners), data)
     log = create_log(staging, member.identity)
     finish_log(staging, log, head, member.after(position.index), hard_state)
 
@@ -145,14 +147,17 @@ def _stored_position(reader: bolt.Reader) -> tuple[int, int]:
     return index, term
 
 
-def _membership(reader: bolt.Reader, member: StoppedMember, index: int) -> ClusterState:
-    """Members of 3.6 trust their database. Those before trust raft snapshot and log, and what 3.5.1 stores of
-    itself in the database lacks its client URLs.
+def _membership(
+    reader: bolt.Reader, member: StoppedMember, index: int
+) -> tuple[ClusterState, Iterable[tuple[bytes, bytes]]]:
+    """The members, and the rows of the v2 store, which 3.6 has no more. Members of 3.6 trust their database.
+    Those before trust raft snapshot and log, and what 3.5.1 stores of itself in the database lacks its client
+    URLs.
     """
     stored = dict(rows(reader, Bucket.CLUSTER)).get(CLUSTER_VERSION_KEY)
     if stored is not None and Version.parse(stored.decode()) >= FIRST_WITH_STORAGE_VERSION:
-        return Membership(_Rows(reader)).state()
-    return replayed_membership(member, index)
+        return Membership(_Rows(reader)).state(), ()
+    return replay(member, index)
 
 
 class _Rows:
@@ -184,6 +189,14 @@ def _open_backend(source: Layout, path: Path, member: StoppedMember) -> Backend:
         backend.abandon()
         backend = Backend.open(received)
     return backend
+
+
+def _v2_dump(backend: Backend, members: ClusterState, newest: Version) -> bytes:
+    """The v2 store; a server that has none refuses to start on one with keys in it."""
+    store = open_store(backend)
+    if newest >= FIRST_WITH_STORAGE_VERSION and any(one.children for one in store.directories):
+        raise Fault("the v2 store has keys, on which no server from 3.6 on starts; delete them first")
+    return dump(members, store)
 
 
 def _limited(members: ClusterState, newest: Version) -> ClusterState:
