@@ -4,11 +4,12 @@ compare with, so these run on the candidate alone and expect what the releases a
 
 from __future__ import annotations
 
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 
-from etcdpy.proto import election_pb2, lock_pb2
+from etcdpy.proto import election_pb2, health_pb2, lock_pb2
 from etcdpy.proto import rpc_pb2 as pb
 from tests.support.client import Client, Refusal
 from tests.support.server import Server
@@ -112,6 +113,36 @@ def test_cve_2026_44283_a_lease_of_others_cannot_be_joined(callers: Callers) -> 
     ):
         assert callers.ann.outcome(request) == DENIED
     assert callers.root.range(b"ann/l").count == 0
+
+
+def test_a_range_in_pieces_needs_what_a_range_needs(callers: Callers) -> None:
+    """RangeStream is younger than the advisories; it is guarded like the rest."""
+    path = "/etcdserverpb.KV/RangeStream"
+    callers.ann.put(b"ann/streamed")
+    asks = {
+        pb.RangeRequest(key=SECRET).SerializeToString(): DENIED,
+        pb.RangeRequest(key=b"ann/", range_end=b"\0", serializable=True).SerializeToString(): DENIED,
+        pb.RangeRequest(key=b"ann/", range_end=b"ann1", count_only=True).SerializeToString(): DENIED,
+    }
+    for data, expected in asks.items():
+        request = pb.RangeRequest.FromString(data)
+        assert callers.ann.stream(path, request, pb.RangeStreamResponse) == expected
+        assert callers.nobody.stream(path, request, pb.RangeStreamResponse) == NOBODY
+    request = pb.RangeRequest(key=b"ann/streamed")
+    (answer,) = callers.ann.stream(path, request, pb.RangeStreamResponse)
+    assert isinstance(answer, pb.RangeStreamResponse)
+    assert answer.range_response.count == 1
+
+
+def test_a_member_is_healthy_while_auth_is_on(callers: Callers) -> None:
+    """Who asks after a member's health has no token."""
+    for path in ("/health", "/health?serializable=true", "/version"):
+        with urllib.request.urlopen(f"http://{callers.server.endpoint}{path}", timeout=20) as answer:
+            assert answer.status == 200
+    checked = callers.nobody.stream(
+        "/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse
+    )
+    assert checked == [health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)]
 
 
 def test_ghsa_xg4h_6gfc_h4m8_an_open_ended_watch_is_no_single_key(callers: Callers) -> None:

@@ -187,14 +187,21 @@ class Client:
 
     def snapshot(self) -> bytes | Refusal:
         """The whole of Maintenance.Snapshot."""
+        path = "/etcdserverpb.Maintenance/Snapshot"
+        answer = self.stream(path, pb.SnapshotRequest(), pb.SnapshotResponse)
+        return answer if isinstance(answer, Refusal) else b"".join(response.blob for response in answer)
+
+    def stream(
+        self, path: str, request: Message, response: type[ResponseType]
+    ) -> list[ResponseType] | Refusal:
+        """All answers of a call that streams them."""
         stream = self._channel.unary_stream(
-            "/etcdserverpb.Maintenance/Snapshot",
-            request_serializer=pb.SnapshotRequest.SerializeToString,
-            response_deserializer=pb.SnapshotResponse.FromString,
+            path,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,
         )
-        call: Any = stream(pb.SnapshotRequest(), timeout=CALL_SECONDS_MAX, metadata=self._metadata())
         try:
-            return b"".join(response.blob for response in call)
+            return list(stream(request, timeout=CALL_SECONDS_MAX, metadata=self._metadata()))
         except grpc.RpcError as error:
             return refusal_of(error)
 
