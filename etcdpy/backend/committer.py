@@ -9,7 +9,6 @@ LMDB ties a write transaction to its thread, so all of a batch happens in one th
 interpreter lock around every call into LMDB; page copies and the sync run beside the event loop.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from itertools import islice
 from queue import SimpleQueue
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import lmdb
 
 from etcdpy.backend.buckets import Bucket
-from etcdpy.backend.errors import BackendError, translate
+from etcdpy.backend.errors import BackendError
 from etcdpy.backend.long_keys import CHUNK, delete_long, put_long
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from etcdpy.backend.observed import BackendObserved
 
 SORT_RUN_KEYS: Final = 1000
-
-logger = logging.getLogger(__name__)
 
 
 def write_batch(database: "Database", batch: "Batch", observed: "BackendObserved") -> None:
@@ -44,7 +41,7 @@ def write_batch(database: "Database", batch: "Batch", observed: "BackendObserved
                     _write_bucket(txn, bucket, database.buckets[bucket], database.tails, values)
             written = perf_counter()
     except lmdb.Error as error:
-        raise translate(error) from error
+        raise database.explain(error) from error
     ended = perf_counter()
     observed.writes_s.observe(ended - written)
     observed.commits_s.observe(ended - started)
@@ -140,7 +137,6 @@ class Committer:
             try:
                 job.run()
             except BackendError as error:
-                logger.error("backend: cannot write: %s", error)
                 job.error = error
             self._report(job)
 

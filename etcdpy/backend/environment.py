@@ -14,7 +14,7 @@ from typing import Any, Final
 import lmdb
 
 from etcdpy.backend.buckets import NAMES, TAILS_NAME, Bucket
-from etcdpy.backend.errors import BackendLocked, translate
+from etcdpy.backend.errors import BackendError, BackendFull, BackendLocked, translate
 from etcdpy.backend.reader import Reader
 
 # Address space, not disk or memory. Halved until the operating system agrees.
@@ -23,6 +23,9 @@ MAP_BYTES_MIN: Final = 1 << 28
 
 # One view per Snapshot or Hash under way, one for the loop, and the rest for tools that look in.
 READERS_MAX: Final = 126
+
+# A disk with less room than this is called full when it refuses a write: one batch may be as large.
+ROOM_BYTES_MIN: Final = 64 << 20
 
 # LMDB's table of readers stands beside the file under this name.
 READERS_SUFFIX: Final = "-lock"
@@ -42,6 +45,7 @@ class Database:
     def __init__(self, path: Path, map_bytes: int, *, sync: bool = True) -> None:
         if not path.exists() or not path.stat().st_size:
             create_file(path, sync=sync)
+        self._directory = path.parent
         self._lock_fd = lock_file(path)
         self._views = 0
         self._is_retired = False
@@ -59,6 +63,22 @@ class Database:
         except lmdb.Error as error:
             self.close()
             raise translate(error) from error
+
+    def explain(self, error: lmdb.Error) -> BackendError:
+        """Why a write failed, for somebody who has to do something about it.
+
+        LMDB calls a disk that takes only a part of a write an input/output error.
+        """
+        translated = translate(error)
+        room = os.statvfs(self._directory)
+        if type(translated) is BackendError and room.f_bavail * room.f_frsize < ROOM_BYTES_MIN:
+            translated = BackendFull(str(error))
+        if isinstance(translated, BackendFull):
+            return BackendFull(
+                f"{self._directory}: no room for the database ({error}). What was acknowledged is safe in "
+                "the log. Free some space, then restart this member."
+            )
+        return translated
 
     @property
     def tables(self) -> list[Any]:

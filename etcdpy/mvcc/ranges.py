@@ -73,7 +73,7 @@ class Values:
             self._keep(revision, data)
         return data
 
-    def read_many(self, entries: list[bytes], bytes_max: int = 0) -> list[bytes]:
+    def read_many(self, entries: list[bytes], bytes_max: int = 0, *, kept: bool = True) -> list[bytes]:
         """The KeyValues behind live index entries, in their order."""
         if bytes_max and len(entries) > BOUNDED_ENTRIES:
             return self._read_bounded(entries, bytes_max)
@@ -82,7 +82,7 @@ class Values:
         if None not in found:
             return cast("list[bytes]", found)
         missing = [revision for revision, data in zip(revisions, found, strict=True) if data is None]
-        read = self._read_missing(missing)
+        read = self._read_missing(missing, kept=kept)
         if len(missing) == len(found):
             return read
         fresh = iter(read)
@@ -99,13 +99,13 @@ class Values:
             kvs += some
         return kvs
 
-    def _read_missing(self, revisions: list[bytes]) -> list[bytes]:
+    def _read_missing(self, revisions: list[bytes], *, kept: bool) -> list[bytes]:
         found = self._backend.get_many(_KEY, revisions)
         if None in found:
             raise CorruptStore(f"no record at revision {main_of(revisions[found.index(None)])}")
         read = cast("list[bytes]", found)
         # Not if this one answer would push out all the others.
-        if sum(map(len, read)) <= self._bytes_max // 2:
+        if kept and sum(map(len, read)) <= self._bytes_max // 2:
             for revision, data in zip(revisions, read, strict=True):
                 self._keep(revision, data)
         return read

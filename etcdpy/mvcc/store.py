@@ -77,13 +77,13 @@ class Store:
         metas: bool = False,
         keys_max: int = 0,
         bytes_max: int = 0,
-        counted: bool = True,
+        is_piece: bool = False,
     ) -> RangeResult:
         """The keys of [key, range_end) in key order, at most `limit` of them; `count` is not limited.
 
         An empty range_end means one key, a single zero byte all keys from `key` on. More keys or bytes than
-        `keys_max` and `bytes_max` (0: any number) raise RangeTooLarge. Without `counted` nobody looks at
-        `count`, which may then be anything.
+        `keys_max` and `bytes_max` (0: any number) raise RangeTooLarge. Of a piece of a large
+        answer nobody needs `count`, and its values are not kept at hand.
         """
         current = self.revision
         if revision > 0:
@@ -100,9 +100,12 @@ class Store:
         if count_only:
             return RangeResult([], self._count(key, range_end, at), current)
         if keys_only or at or not range_end:
-            rows, count = self._rows(key, range_end, at, limit, keys_max, counted)
+            rows, count = self._rows(key, range_end, at, limit, keys_max, not is_piece)
             entries = [entry for _, entry in rows]
-            kvs = without_values(rows) if keys_only else self._values.read_many(entries, bytes_max)
+            if keys_only:
+                kvs = without_values(rows)
+            else:
+                kvs = self._values.read_many(entries, bytes_max, kept=not is_piece)
         else:
             entries, count = self._ranges.entries(key, bound(key, range_end), limit, keys_max)
             kvs = self._values.read_many(entries, bytes_max)

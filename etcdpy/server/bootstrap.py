@@ -134,6 +134,7 @@ def bootstrap(
     fresh = not has_data(config)
     if fresh:
         assert cluster is not None, f"no data in {where.wal_dir}, and no cluster to found or join"
+        _check_no_database(where)
         _create_wal(where, cluster, is_founder=not config.is_joining)
     files = wal.SnapshotFiles(where.snap_dir)
     files.remove_leftovers()
@@ -142,6 +143,8 @@ def bootstrap(
     backend = _open_backend_at(config, call_soon, snapshot_index)
     identity = _identity(recovered.metadata)
     state = build_state(config, backend)
+    if state.membership.conf_state().voters == [identity.member_id]:
+        _check_log_end(wal_log, backend)
     if config.force_new_cluster and not fresh:
         _force_new_cluster(config, identity, state, wal_log, recovered)
         log.warn("made a new cluster of this member alone", **{"local-member-id": f"{identity.member_id:x}"})
@@ -160,6 +163,21 @@ def bootstrap(
     )
     storage = Storage(wal_log, files, snapshots_max=config.max_snapshots, first_snapshot_index=snapshot_index)
     return Parts(identity, node, state, storage, fresh)
+
+
+def _check_no_database(where: Layout) -> None:
+    """A database without its log must not get another one, whose entries it would take for applied."""
+    if not where.backend.exists() or not where.backend.stat().st_size:
+        return
+    backend = Backend.open(where.backend)
+    index = backend.consistent_index
+    backend.abandon()
+    if index:
+        raise DataDirectoryError(
+            f"{where.backend} is at index {index}, but there is no log in {where.wal_dir}: is it elsewhere "
+            "(--wal-dir)? Without it, remove this member from the cluster and add it again with an empty "
+            "data directory, or restore it from a snapshot"
+        )
 
 
 def has_data(config: Config) -> bool:
@@ -306,6 +324,18 @@ def _open_log(
 def _mark_of(snapshot: WireSnapshot) -> wal.SnapshotMark:
     metadata = snapshot.metadata
     return wal.SnapshotMark(metadata.index, metadata.term, metadata.conf_state.SerializeToString())
+
+
+def _check_log_end(log: wal.Log, backend: Backend) -> None:
+    """A lone member applies what its log has. (One among others may be ahead of a log that was not synced:
+    they have what is missing.)
+    """
+    if backend.consistent_index > log.last_index:
+        raise DataDirectoryError(
+            f"{backend.path} is at index {backend.consistent_index}, but {log.directory} ends at "
+            f"{log.last_index}: the log has lost entries, or is another member's. Restore this member from a "
+            "snapshot"
+        )
 
 
 def _identity(metadata: bytes) -> Identity:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from etcdpy.rpc.member_view import MemberView
 
 # Answers up to here are made in memory, where they are quickest.
-ANSWER_BYTES_MAX: Final = 32 << 20
-ANSWER_KEYS_MAX: Final = 200_000
+ANSWER_BYTES_MAX: Final = 16 << 20
+ANSWER_KEYS_MAX: Final = 1 << 16
 # A message of gRPC has 32 bits for its length.
 MESSAGE_BYTES_MAX: Final = (1 << 32) - 1
 # Above this the client is slower than we are, and the next piece waits for it.

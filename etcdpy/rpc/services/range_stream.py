@@ -84,7 +84,7 @@ class RangeStream:
             limit=keys + 1,
             keys_only=request.keys_only,
             # Counting at an older revision takes the longer, the more has been written since.
-            counted=not self._store_revision,
+            is_piece=self._store_revision > 0,
         )
         kvs = found.kvs[:keys]
         more = len(found.kvs) > keys
