@@ -146,7 +146,8 @@ def _batches(path: str, calls: list[bytes], depth: int) -> list[bytes]:
             ("content-type", "application/grpc"),
             ("user-agent", "grpc-go/1.26.0"),
             ("te", "trailers"),
-            ("grpc-timeout", f"{59_999_990 - int(random.expovariate(1 / 500))}u"),
+            ("grpc-timeout", f"{59_999_990 - int(random.expovariate(1 / 100))}u"),
+            ("client-api-version", "3.5.1"),
         ]
         stream_id = 2 * number + 1
         body = b"\0" + len(message).to_bytes(4, "big") + message

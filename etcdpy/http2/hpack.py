@@ -11,7 +11,7 @@ once by `encode_static`, which touches no dynamic table at all.
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from etcdpy.http2 import huffman
@@ -95,6 +95,9 @@ LITERAL_OCTETS_MAX = 32
 """Of a literal that is read by `Decoder.split`."""
 _ONE_OCTET_INDEXES = bytes(octet & 0x7F if 0x80 < octet < 0xFF else 0 for octet in range(256))
 """The index that an octet is by itself (section 6.1), 0 for all other octets."""
+_PUSHED_OUT_MAX = 1 + (2 * LITERAL_OCTETS_MAX * 8 // 5) // FIELD_OVERHEAD_BYTES
+"""Fields that one with name and value of up to `LITERAL_OCTETS_MAX` octets can push out of the table, at
+most."""
 _LITERAL = re.compile(rb"[\x41-\x7E].", re.DOTALL)
 """How a literal begins that enters the table and has an index of one octet for its name."""
 
@@ -247,15 +250,36 @@ class Decoder:
         end = start + 2 + length
         if length > LITERAL_OCTETS_MAX or end > len(block) or block[start - 1] == 0xFF:
             return None
-        octets = block[:start] + block[end:]
+        name = self._table[block[start] & 0x3F][0] if block[start] & 0x3F < len(self._table) else ""
+        fields = self._indexed(block[:start])
+        if fields is None or not 0 < len(name) <= LITERAL_OCTETS_MAX:
+            return None
+        if end < len(block):
+            # These indexes were made after the literal had entered the table.
+            behind = self._indexed(block[end:], 1)
+            if behind is None:
+                return None
+            fields += behind
+        return fields, name, block[start + 1 : end]
+
+    def indexed(self, block: bytes) -> tuple[Field, ...] | None:
+        """The fields of a block that is all indexes; None if it is not. Changes nothing."""
+        return None if self._must_shrink else self._indexed(block)
+
+    def _indexed(self, octets: bytes, fresh: int = 0) -> tuple[Field, ...] | None:
+        """What indexes name; `fresh` is 1 if by then one more field, a short one, is in the table."""
         # What is no index of one octet becomes index 0, whose field no request has.
-        indexes: Iterable[int] = octets.translate(_ONE_OCTET_INDEXES)
+        indexes: Sequence[int] = octets.translate(_ONE_OCTET_INDEXES)
         if 0 in indexes:
             indexes = _long_indexes(octets)
         table = self._table
+        if fresh:
+            # The fresh field itself is none that could be known, and the oldest ones it may have pushed out.
+            if _FIRST_DYNAMIC in indexes or max(indexes) > len(table) - _PUSHED_OUT_MAX:
+                return None
+            indexes = [index - (index > _FIRST_DYNAMIC) for index in indexes]
         try:
-            fields = tuple(map(table.__getitem__, indexes))
-            return fields, table[block[start] & 0x3F][0], block[start + 1 : end]
+            return tuple(map(table.__getitem__, indexes))
         except IndexError:
             return None
 

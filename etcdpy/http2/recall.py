@@ -44,6 +44,8 @@ class RequestMemory:
         self._fields_max = min(fields_max - 1, STEM_FIELDS_MAX)
         self._blocks: dict[bytes, RequestHeaders] = {}
         self._stems: dict[tuple[Field, ...], Stem] = {}
+        # Which of the fields the literal was, in the last list that had one.
+        self._literal_at = 0
         # Whenever the table changes, equal bytes mean something else from then on.
         decoder.changed = self._blocks.clear
 
@@ -54,13 +56,26 @@ class RequestMemory:
             return headers
         split = self._decoder.split(block)
         if split is None:
-            return None
+            return self._find_indexed(block)
         fields, name, text = split
         stem = self._stems.get(fields)
         if stem is None or stem.name != name:
             return None
         field = self._decoder.take_literal(name, text)
         return None if field is None else stem.headers.varied_by(stem.position, field)
+
+    def _find_indexed(self, block: bytes) -> RequestHeaders | None:
+        """The same where the value of the literal has come before, and so is an index as well."""
+        fields, at = self._decoder.indexed(block), self._literal_at
+        if fields is None or at >= len(fields):
+            return None
+        field = fields[at]
+        stem = self._stems.get(fields[:at] + fields[at + 1 :])
+        if stem is None or stem.name != field[0] or field[2] != REGULAR:
+            return None
+        if field[3] > len(stem.name) + LITERAL_SIZE_MAX:
+            return None
+        return stem.headers.varied_by(stem.position, field)
 
     def keep(self, block: bytes, fields: list[Field], headers: RequestHeaders) -> None:
         """Remember a block that was decoded the long way."""
@@ -81,6 +96,7 @@ class RequestMemory:
             return
         if sum(field[3] for field in stem) + len(name) + LITERAL_SIZE_MAX > self._list_bytes_max:
             return
+        self._literal_at = at
         if len(self._stems) >= STEMS_MAX:
             self._stems.clear()
         before = sum(not field[0].startswith(":") for field in fields[:at])
