@@ -15,10 +15,11 @@ from aiohttp import web
 
 from etcdpy.cluster.members import go_json
 from etcdpy.rpc import v2_forms
+from etcdpy.rpc.errors import FAULTS, to_rpc_error
 from etcdpy.rpc.v2_members import V2Members
 from etcdpy.rpc.v2_stats import V2Stats
 from etcdpy.server.results import Result, V2Result
-from etcdpy.v2store import KEYS_ROOT, Action, Event, V2Error
+from etcdpy.v2store import KEYS_ROOT, Action, Event, StoreFault, V2Error
 from etcdpy.v2store.errors import MESSAGES, Code
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ HTTP_STATUS = {
     Code.NODE_EXISTS: 412,
     Code.RAFT_INTERNAL: 500,
 }
+# What the store or the log may say to a request, beside the numbered errors.
+_REFUSALS: tuple[type[Exception], ...] = (StoreFault, *FAULTS)
 _WITHOUT_VALUE = frozenset((Action.SET, Action.CREATE, Action.UPDATE, Action.COMPARE_AND_SWAP))
 
 
@@ -88,10 +91,8 @@ class V2Api:
             return self._event_response(await self._event(asked), asked)
         except V2Error as error:
             return self._failure(error)
-        except Exception as error:
-            if isinstance(error, (OSError, asyncio.CancelledError)):
-                raise
-            return self._failure(V2Error(Code.RAFT_INTERNAL, str(error)))
+        except _REFUSALS as error:
+            return self._failure(V2Error(Code.RAFT_INTERNAL, to_rpc_error(error).message))
 
     async def _event(self, asked: KeysRequest) -> Event:
         request = asked.request

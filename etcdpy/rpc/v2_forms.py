@@ -53,7 +53,9 @@ def parse(method: str, raw_path: str, query: str, body: str, now_ns: int) -> Key
         V2Error: a field cannot be read, or does not go with the others.
     """
     form = _Fields(_form(body), _form(query))
-    path = posixpath.normpath(KEYS_ROOT + "/" + unquote(raw_path.removeprefix(PREFIX)).lstrip("/"))
+    # Cleaned by itself first, so that no dots lead out of the clients' part of the tree.
+    key = posixpath.normpath("/" + unquote(raw_path.removeprefix(PREFIX)).lstrip("/"))
+    path = KEYS_ROOT + key.rstrip("/")
     if path.count("/") > DEPTH_MAX:
         raise V2Error(Code.INVALID_FORM, f"a key may have {DEPTH_MAX} components at most")
     request = Request(Method=method, Path=path)

@@ -119,6 +119,8 @@ def advice(config: Config) -> list[tuple[str, dict[str, object]]]:
         found.append((message, {"name": config.name}))
     if "data-dir" not in config.explicit:
         found.append(("'data-dir' was empty; using default", {"data-dir": str(config.data_dir)}))
+    if config.enable_v2:
+        found.append(("members of etcd 3.6 and later stop at the first write below /v2/keys", {}))
     if config.max_request_bytes > REQUEST_RECOMMENDED_BYTES:
         fields: dict[str, object] = {
             "max-request-bytes": config.max_request_bytes,
