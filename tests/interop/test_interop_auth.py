@@ -119,7 +119,10 @@ def test_both_kinds_know_each_others_users_and_tokens(
             eventually(lambda: all(client.outcome(pb.RangeRequest(key=b"a")) != NOBODY for client in clients))
 
 
-@pytest.mark.parametrize("method", ["RS256", "PS384", "ES256", "HS512"])
+SLOWLY = [pytest.param(method, marks=pytest.mark.slow) for method in ("PS384", "HS512")]
+
+
+@pytest.mark.parametrize("method", ["RS256", "ES256", *SLOWLY])
 def test_both_kinds_sign_for_each_other(
     reference: Kind, candidate: Kind, tmp_path: Path, method: str
 ) -> None:
