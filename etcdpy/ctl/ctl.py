@@ -6,6 +6,7 @@ of what a short command costs.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -46,8 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """The console script. It does not wait for connections and threads: nothing is left to do."""
-    import os
-
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -82,6 +81,8 @@ def _later(module: str, function: str) -> Callable[[Sequence[str], Options], Non
     """A command's function, whose module is imported when it runs."""
 
     def run_it(arguments: Sequence[str], options: Options) -> None:
+        if not options.is_set("debug"):
+            os.environ.setdefault(*flags.LIBRARY_LOG)
         getattr(import_module(f"etcdpy.ctl.{module}"), function)(arguments, options)
 
     return run_it

@@ -9,6 +9,9 @@ from typing import Final
 
 from etcdpy.ctl.command_line import Flag, Seconds
 
+# The gRPC library would write its opinion of each handshake to standard error. It looks when it is imported.
+LIBRARY_LOG: Final = ("GRPC_VERBOSITY", "NONE")
+
 GLOBAL: Final = (
     Flag("endpoints", ("127.0.0.1:2379",), "Where to connect, with commas between several"),
     Flag("debug", False, "Show the flags' values on standard error"),

@@ -186,8 +186,12 @@ def _run(command: Sequence[str], revision: int, event: kv.Event) -> None:
 
 def run_command(command: Sequence[str], about: dict[str, str]) -> tuple[int, str]:
     """Run a command with more in its environment; its exit code, and what Go says of a failure."""
+    # What we set for our own library is no concern of the command.
+    environment = {
+        name: value for name, value in os.environ.items() if (name, value) != ctl_flags.LIBRARY_LOG
+    }
     try:
-        done = subprocess.run(command, env=os.environ | about, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(command, env=environment | about, stdin=subprocess.DEVNULL, check=False)
     except OSError as error:
         if "/" not in command[0]:
             return EXIT_ERROR, f"exec: {quote(command[0])}: executable file not found in $PATH"

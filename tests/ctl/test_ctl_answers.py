@@ -432,7 +432,7 @@ SESSIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=["reference", "candidate"])
+@pytest.fixture(scope="module", params=[pytest.param("reference", marks=pytest.mark.slow), "candidate"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     kind: Kind = request.getfixturevalue(request.param)
     with twins(kind, tmp_path_factory.mktemp(request.param)) as found:

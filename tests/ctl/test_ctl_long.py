@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.ctl import without_log_lines
+from tests.support.pki import Authority
 from tests.support.programs import clean_environment, wheel_program
 from tests.support.server import Server, pair
 
@@ -186,3 +188,47 @@ def test_checks_pass(candidate: Kind, tmp_path: Path, check: str) -> None:
         assert ask(OURS, server, "get", "--prefix", "--count-only", "/", "-w", "fields").endswith(
             '"Count" : 0\n'
         )
+
+
+def test_certificates_are_taken_and_refused_as_etcdctl_does(candidate: Kind, tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path / "ours"), Authority(tmp_path / "other", "another CA")
+    shown, mine, foreign = authority.server(), authority.client(), stranger.client()
+    server = Server(candidate, tmp_path)
+    url = f"https://{server.endpoint}"
+    server.flags = (
+        f"--listen-client-urls={url}",
+        f"--advertise-client-urls={url}",
+        f"--cert-file={shown.cert}",
+        f"--key-file={shown.key}",
+        f"--trusted-ca-file={authority.ca}",
+        "--client-cert-auth",
+    )
+    ca, identity = f"--cacert={authority.ca}", (f"--cert={mine.cert}", f"--key={mine.key}")
+    lines = {
+        "all is well": (ca, *identity, "put", "k", "v"),
+        "only the endpoint asks for TLS": (f"--endpoints={url}", ca, *identity, "get", "k"),
+        "whatever the server shows": ("--insecure-skip-tls-verify", *identity, "get", "k"),
+        "the server is not trusted": (f"--cacert={stranger.ca}", *identity, "get", "k"),
+        "nothing to trust": (f"--endpoints={url}", *identity, "get", "k"),
+        "nothing shown": (f"--endpoints={url}", ca, "get", "k"),
+        "a stranger": (ca, f"--cert={foreign.cert}", f"--key={foreign.key}", "get", "k"),
+        "no TLS": ("get", "k"),
+        "a key alone": (ca, f"--key={mine.key}", "get", "k"),
+    }
+    with server:
+        for name, line in lines.items():
+            expected, answered = (run_tls(program, server, line) for program in (etcdctl(), OURS))
+            assert answered == expected, name
+
+
+def run_tls(program: Sequence[str], server: Server, line: Sequence[str]) -> tuple[str, str, int]:
+    given = [] if line[0].startswith("--endpoints") else [f"--endpoints={server.endpoint}"]
+    done = subprocess.run(
+        [*program, *given, "--command-timeout=700ms", *line],
+        capture_output=True,
+        text=True,
+        env=clean_environment(),
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    return done.stdout, without_log_lines(done.stderr), done.returncode
