@@ -308,17 +308,22 @@ def first_entries(cluster: Cluster) -> list[tuple[int, bytes]]:
 def _open_log(
     where: Layout, files: wal.SnapshotFiles, segments_max: int
 ) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
-    """Open the log at the newest snapshot that it names and knows to be committed, in one reading of it."""
+    return open_newest(files, lambda mark: wal.Log.open(where.wal_dir, mark, segments_max=segments_max))
+
+
+def open_newest(
+    files: wal.SnapshotFiles, open_at: Callable[[wal.SnapshotMark], tuple[wal.Log, wal.Recovered]]
+) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
+    """Open a log at the newest snapshot that it names and knows to be committed, in one reading of it."""
     for snapshot in files.whole():
         try:
-            log, recovered = wal.Log.open(where.wal_dir, _mark_of(snapshot), segments_max=segments_max)
+            log, recovered = open_at(_mark_of(snapshot))
         except wal.MissingMark:
             continue
         if recovered.hard_state is not None and recovered.hard_state.commit >= snapshot.metadata.index:
             return snapshot, log, recovered
         log.close()
-    mark = wal.SnapshotMark(0, 0, None)
-    return (None, *wal.Log.open(where.wal_dir, mark, segments_max=segments_max))
+    return (None, *open_at(wal.SnapshotMark(0, 0, None)))
 
 
 def _mark_of(snapshot: WireSnapshot) -> wal.SnapshotMark:
@@ -354,7 +359,6 @@ def _raft_node(
     """Raft goes on from where the backend is, which may be after the snapshot: what has been applied is not
     gone through again, and the membership tells the configuration that came of it.
     """
-    hard_state = recovered.hard_state
     raft_config = RaftConfig(
         id=identity.member_id,
         election_ticks=config.election_ticks,
@@ -363,7 +367,15 @@ def _raft_node(
         pre_vote=config.pre_vote,
         check_quorum=True,
     )
-    start = None if snapshot is None else raft_codec.snapshot_from_pb(snapshot)
+    return recovered_node(raft_config, snapshot, recovered, state)
+
+
+def recovered_node(
+    raft_config: RaftConfig, snapshot: WireSnapshot | None, recovered: wal.Recovered, state: State
+) -> RawNode:
+    """Raft as the log and the database remember it."""
+    hard_state = recovered.hard_state
+    applied = state.backend.consistent_index
     return RawNode(
         raft_config,
         hard_state=(
@@ -371,10 +383,10 @@ def _raft_node(
             if hard_state is None
             else HardState(hard_state.term, hard_state.vote, hard_state.commit)
         ),
-        snapshot=start,
+        snapshot=None if snapshot is None else raft_codec.snapshot_from_pb(snapshot),
         entries=[
             Entry(entry.Term, entry.Index, EntryType(entry.Type), entry.Data) for entry in recovered.entries
         ],
-        applied=state.backend.consistent_index,
-        conf_state=state.membership.conf_state() if state.backend.consistent_index else None,
+        applied=applied,
+        conf_state=state.membership.conf_state() if applied else None,
     )

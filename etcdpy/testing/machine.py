@@ -18,8 +18,7 @@ from etcdpy.proto.etcdserver_pb2 import Metadata
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.config import Config as RaftConfig
 from etcdpy.raft.messages import Entry, EntryType, HardState, Message, MessageType, Snapshot
-from etcdpy.raft.raw_node import RawNode
-from etcdpy.server.bootstrap import BOOTSTRAP_TERM, build_state
+from etcdpy.server.bootstrap import BOOTSTRAP_TERM, build_state, open_newest, recovered_node
 from etcdpy.server.driver import Driver
 from etcdpy.server.duties import Duties
 from etcdpy.server.log import Logger
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from etcdpy.cluster.bootstrap import Cluster
     from etcdpy.proto.raft_pb2 import Snapshot as WireSnapshot
     from etcdpy.raft.messages import Ready
+    from etcdpy.raft.raw_node import RawNode
     from etcdpy.server.config import Config
     from etcdpy.server.state import State
     from etcdpy.testing.checkers import RaftChecker, StoreChecker
@@ -174,21 +174,7 @@ class Machine:
             wal.Log.create(
                 WAL_DIRECTORY, metadata, entries, state, segment_bytes=SEGMENT_BYTES, files=self.disk
             ).close()
-        return self._open_log()
-
-    def _open_log(self) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
-        files = wal.SnapshotFiles(SNAP_DIRECTORY, files=self.disk)
-        for snapshot in files.whole():
-            metadata = snapshot.metadata
-            mark = wal.SnapshotMark(metadata.index, metadata.term, metadata.conf_state.SerializeToString())
-            try:
-                log, recovered = self._open_log_at(mark)
-            except wal.MissingMark:
-                continue
-            if recovered.hard_state is not None and recovered.hard_state.commit >= metadata.index:
-                return snapshot, log, recovered
-            log.close()
-        return (None, *self._open_log_at(wal.SnapshotMark(0, 0, None)))
+        return open_newest(wal.SnapshotFiles(SNAP_DIRECTORY, files=self.disk), self._open_log_at)
 
     def _open_log_at(self, mark: wal.SnapshotMark) -> tuple[wal.Log, wal.Recovered]:
         return wal.Log.open(
@@ -242,33 +228,18 @@ class Process:
         self.driver.wake()
 
     def _raft_node(self, snapshot: WireSnapshot | None, recovered: wal.Recovered, state: State) -> RawNode:
-        """As `server.bootstrap` makes it."""
+        """With the bounds of this world."""
         config = self.machine.config
-        hard_state = recovered.hard_state
-        start = None if snapshot is None else raft_codec.snapshot_from_pb(snapshot)
-        return RawNode(
-            RaftConfig(
-                id=self.machine.id,
-                election_ticks=config.election_ticks,
-                randrange=self.world.chance.randrange,
-                pre_vote=config.pre_vote,
-                message_bytes_max=self.world.message_bytes_max,
-                inflight_messages_max=self.world.inflight_messages_max,
-                committed_bytes_max=self.world.message_bytes_max,
-            ),
-            hard_state=(
-                HardState()
-                if hard_state is None
-                else HardState(hard_state.term, hard_state.vote, hard_state.commit)
-            ),
-            snapshot=start,
-            entries=[
-                Entry(entry.Term, entry.Index, EntryType(entry.Type), entry.Data)
-                for entry in recovered.entries
-            ],
-            applied=self.covered_index,
-            conf_state=state.membership.conf_state() if self.covered_index else None,
+        raft_config = RaftConfig(
+            id=self.machine.id,
+            election_ticks=config.election_ticks,
+            randrange=self.world.chance.randrange,
+            pre_vote=config.pre_vote,
+            message_bytes_max=self.world.message_bytes_max,
+            inflight_messages_max=self.world.inflight_messages_max,
+            committed_bytes_max=self.world.message_bytes_max,
         )
+        return recovered_node(raft_config, snapshot, recovered, state)
 
     # The database.
 
