@@ -11,13 +11,15 @@ counted at all, as in etcd.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etcdpy.metrics import Family, Histogram, labels
 from etcdpy.rpc.errors import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from etcdpy.rpc.router import Method
 
@@ -48,6 +50,14 @@ _CLIENT_RECEIVED = "The total number of bytes received from grpc clients."
 _CLIENT_SENT = "The total number of bytes sent to grpc clients."
 
 
+@dataclass(frozen=True, slots=True)
+class SlowCalls:
+    """Whom to tell, with the time they took, of calls of one method that took longer than they should."""
+
+    threshold_s: float
+    warn: Callable[[float], None]
+
+
 class CallCounts:
     """Counters of the calls of one method by clients of one version. Transports and router add to them."""
 
@@ -61,10 +71,12 @@ class CallCounts:
         "received_bytes",
         "replied",
         "reply_bytes",
+        "slow",
         "started",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, slow: SlowCalls | None = None) -> None:
+        self.slow = slow
         self.started = 0
         self.replied = 0
         """Calls that ended well."""
@@ -79,7 +91,9 @@ class CallCounts:
         self.handling: Histogram | None = None
 
     def ended(self, seconds: float) -> None:
-        """A call has ended after this time; told only under `--metrics=extensive`."""
+        """A call has ended after this time; the histogram is told only under `--metrics=extensive`."""
+        if self.slow is not None and seconds > self.slow.threshold_s:
+            self.slow.warn(seconds)
         if self.handling is None:
             self.handling = Histogram(HANDLING_BOUNDS)
         self.handling.observe(seconds)
@@ -129,6 +143,13 @@ class CallLedger:
         self._by_method: dict[str, dict[str, CallCounts]] = {method.path: {} for method in methods}
         self._methods = {method.path: method for method in methods}
         self._versions: set[str] = set()
+        self._slow: dict[str, SlowCalls] = {}
+
+    def warn_of_slow_calls(self, threshold_s: float, warn: Callable[[str, float], None]) -> None:
+        """From now on tell of unary calls that take longer, by path and time, if calls are timed."""
+        for path, method in self._methods.items():
+            if method.kind.has_one_answer:
+                self._slow[path] = SlowCalls(threshold_s, partial(warn, path))
 
     def counts(self, method: Method | None, version: str | None) -> CallCounts:
         """Where calls of this method by clients of this version are counted."""
@@ -142,7 +163,7 @@ class CallLedger:
         by_version = self._by_method[method.path]
         found = by_version.get(version)
         if found is None:
-            found = by_version[version] = CallCounts()
+            found = by_version[version] = CallCounts(self._slow.get(method.path))
         return found
 
     def families(self, *, extensive: bool) -> Iterator[Family]:

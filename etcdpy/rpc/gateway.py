@@ -154,6 +154,8 @@ class Gateway:
     def _begin(self, route: Route, call: GatewayCall, data: bytes) -> None:
         version = call.metadata.get("client-api-version")
         call.counts = self._router.ledger.counts(route.method, version)
+        if self._router.clock is not None:
+            call.clock = self._router.clock
         self._router.start(route.method, call, data)
 
     async def _answer_socket(self, request: web.BaseRequest, route: Route) -> web.StreamResponse:

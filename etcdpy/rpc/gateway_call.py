@@ -5,6 +5,7 @@ writes it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from etcdpy.rpc.call import WRITABLE_BYTES, Call
 from etcdpy.rpc.errors import CALLER_CANCELED, CALLER_DEADLINE, Code, RpcError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # Messages of a stream that are joined to one write.
 WRITE_BYTES_MAX = 256 * 1024
@@ -29,6 +30,7 @@ class GatewayCall(Call):
         "_readable",
         "_status",
         "_timer",
+        "clock",
     )
 
     def __init__(self, path: str, metadata: Mapping[str, str], peer: str, deadline: float | None) -> None:
@@ -41,6 +43,8 @@ class GatewayCall(Call):
         self._readable.set()
         self._status: RpcError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        # The one that has told when the call began, if it is timed.
+        self.clock: Callable[[], float] = time.perf_counter
 
     # The service's side.
 
@@ -81,7 +85,7 @@ class GatewayCall(Call):
         else:
             self.counts.failed[code] += 1
         if self.started_at:
-            self.counts.ended(asyncio.get_running_loop().time() - self.started_at)
+            self.counts.ended(self.clock() - self.started_at)
 
     def pause_reading(self) -> None:
         """Leave the client's next message where it is."""

@@ -118,6 +118,12 @@ class GrpcLayer:
         self.certificate_name = ""
         self.transport: Transport | None = None
 
+    def timed(self, call: EngineCall) -> None:
+        """A call has ended of which the router has noted when it began."""
+        clock = self._router.clock
+        if clock is not None:
+            call.counts.ended(clock() - call.started_at)
+
     def flush_batches(self) -> None:
         """Hand over what the streams have sent in this turn."""
         batched, self.batched = self.batched, []
@@ -558,7 +564,7 @@ class EngineCall(Call):
 
     def _end(self) -> None:
         if self.started_at:
-            self.counts.ended(self._layer.now() - self.started_at)
+            self._layer.timed(self)
         self._closed = True
         self._batch = None
         self._batch_bytes = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from etcdpy.rpc.http1 import HttpEndpoints
 from etcdpy.rpc.port import Port, PortLimits, Speaks
 from etcdpy.rpc.services import Health, make_router
 from etcdpy.rpc.v2 import V2Api
+from etcdpy.server.log import duration_text
 
 if TYPE_CHECKING:
     import socket
@@ -34,6 +36,8 @@ GRPC_OVERHEAD_BYTES = 512 * 1024
 RESERVED_DESCRIPTORS = 150
 BACKLOG = 1024
 TICK_S = 1.0
+# The default of --warning-unary-request-duration.
+UNARY_WARNING_S = 0.3
 STOP_GRACE_S = 1.0
 
 
@@ -137,8 +141,23 @@ class Listeners:
         tls = ServerTls(self._config, self._log, speaks)
         return TlsDoor(self.port, speaks, tls, self._log).transport
 
+    def _watch_for_slow_calls(self) -> None:
+        """Every call is timed for that, so it is done only for those who have asked for it by the flag."""
+        threshold_s = self._config.warning_unary_request_duration_s
+        if threshold_s == UNARY_WARNING_S and not self._config.is_set("warning-unary-request-duration"):
+            return
+
+        def warn(path: str, seconds: float) -> None:
+            fields = {"time spent": duration_text(seconds), "response type": path}
+            self._log.warn("request stats", **fields)
+
+        # Not the loop's, which may stand still while a long answer is made.
+        self._router.clock = time.perf_counter
+        self._router.ledger.warn_of_slow_calls(threshold_s, warn)
+
     async def start(self) -> None:
         """Take calls."""
+        self._watch_for_slow_calls()
         for server in self._servers:
             await server.start_serving()
         self._every(TICK_S, lambda: self.port.tick(self._loop.time()))

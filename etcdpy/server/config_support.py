@@ -18,7 +18,6 @@ NOT_YET = frozenset(
         "enable-pprof",
         "listen-metrics-urls",
         "metrics",
-        "warning-unary-request-duration",
     }
 )
 

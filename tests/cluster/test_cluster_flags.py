@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ from etcdpy.server.errors import TooManyRequests
 from etcdpy.server.hashing import Hashing
 from etcdpy.server.log import Logger
 from etcdpy.server.peering import Peering
-from tests.support.client import Client
+from tests.support.client import Client, Refusal
 from tests.support.inprocess import configurations, put, run
+from tests.support.quorum import eventually
 from tests.support.server import Server
 
 if TYPE_CHECKING:
@@ -200,3 +202,24 @@ def test_fast_lease_keep_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
             await server.stop()
 
     run(scenario())
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("threshold", ["1ns", "1h"])
+def test_warning_unary_request_duration(candidate: Kind, tmp_path: Path, threshold: str) -> None:
+    with Server(candidate, tmp_path, [f"--warning-unary-request-duration={threshold}"]) as server:
+        with Client(server.endpoint) as client:
+            client.put(b"a", b"1")
+            refused = client.outcome(pb.RangeRequest())
+            assert isinstance(refused, Refusal)
+
+        def lines() -> list[str]:
+            return [line for line in server.log_tail().splitlines() if '"request stats"' in line]
+
+        if threshold == "1h":
+            assert not lines()
+            return
+        eventually(lambda: len(lines()) == 2)
+        found = [json.loads(line) for line in lines()]
+    assert [one["response type"] for one in found] == ["/etcdserverpb.KV/Put", "/etcdserverpb.KV/Range"]
+    assert all(one["level"] == "warn" and one["time spent"].endswith("s") for one in found)
