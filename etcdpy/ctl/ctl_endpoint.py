@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -186,9 +187,17 @@ def snapshot_save(arguments: Sequence[str], options: Options) -> None:
         raise Fault(text, EXIT_INTERRUPTED)
     part = f"{path}.part"
     limit = session.command_timeout if "command-timeout" in options.given else None
-    with _open_part(part) as file:
-        _receive(session, file, limit)
-    os.replace(part, path)
+    try:
+        with _open_part(part) as file:
+            _receive(session, file, limit)
+        os.replace(part, path)
+    except (Fault, OSError) as error:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        if isinstance(error, Fault):
+            raise
+        text = f"could not rename {part} to {path} ({(error.strerror or '').lower()})"
+        raise Fault(text, EXIT_INTERRUPTED) from error
     answers.write(f"Snapshot saved at {path}\n")
 
 

@@ -170,6 +170,20 @@ def test_a_learner_is_announced_in_the_same_words(reference: Kind, tmp_path: Pat
     assert announced[0] == announced[1]
 
 
+def test_half_a_snapshot_leaves_nothing(candidate: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.db"
+    with Server(candidate, tmp_path / "server") as server:
+        line = ("--command-timeout=1ms", "snapshot", "save", str(path))
+        assert run_quick(OURS, server, line) == ("", "Error: context deadline exceeded\n", 5)
+        assert not list(tmp_path.glob("snapshot*"))
+        path.mkdir()
+        assert run_quick(OURS, server, ("snapshot", "save", str(path)))[2] == 5
+        assert [found.name for found in tmp_path.glob("snapshot*")] == ["snapshot.db"]
+        path.rmdir()
+        assert ask(OURS, server, "snapshot", "save", str(path)) == f"Snapshot saved at {path}\n"
+        assert [found.name for found in tmp_path.glob("snapshot*")] == ["snapshot.db"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("check", ["perf", "datascale"])
 def test_checks_pass(candidate: Kind, tmp_path: Path, check: str) -> None:
@@ -217,14 +231,16 @@ def test_certificates_are_taken_and_refused_as_etcdctl_does(candidate: Kind, tmp
     }
     with server:
         for name, line in lines.items():
-            expected, answered = (run_tls(program, server, line) for program in (etcdctl(), OURS))
+            expected, answered = (run_quick(program, server, line) for program in (etcdctl(), OURS))
             assert answered == expected, name
 
 
-def run_tls(program: Sequence[str], server: Server, line: Sequence[str]) -> tuple[str, str, int]:
+def run_quick(program: Sequence[str], server: Server, line: Sequence[str]) -> tuple[str, str, int]:
+    """Its output and exit code; a server that does not answer is waited for shortly."""
+    limit = [] if line[0].startswith("--command-timeout") else ["--command-timeout=700ms"]
     given = [] if line[0].startswith("--endpoints") else [f"--endpoints={server.endpoint}"]
     done = subprocess.run(
-        [*program, *given, "--command-timeout=700ms", *line],
+        [*program, *given, *line, *limit],
         capture_output=True,
         text=True,
         env=clean_environment(),
