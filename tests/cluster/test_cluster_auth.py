@@ -86,6 +86,7 @@ def test_tokens_are_good_on_all_members_at_once(tmp_path: Path) -> None:
     run(scenario())
 
 
+@pytest.mark.slow
 def test_a_token_of_an_entry_that_never_comes_is_refused_in_the_end(tmp_path: Path) -> None:
     """Anybody can make one up; it may neither stop the calls of others nor wait for ever."""
 

@@ -58,7 +58,7 @@ def same(clients: list[Client], request: Message) -> object:
     return answers[0]
 
 
-@pytest.mark.parametrize("leader", [0, 2])
+@pytest.mark.parametrize("leader", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_both_kinds_know_each_others_users_and_tokens(
     reference: Kind, candidate: Kind, tmp_path: Path, leader: int
 ) -> None:
