@@ -186,9 +186,9 @@ def test_half_a_snapshot_leaves_nothing(candidate: Kind, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", ["perf", "datascale"])
-def test_checks_pass(candidate: Kind, tmp_path: Path, check: str) -> None:
+def test_checks_pass(reference: Kind, tmp_path: Path, check: str) -> None:
     """A minute, as etcdctl's own."""
-    with Server(candidate, tmp_path) as server:
+    with Server(reference, tmp_path) as server:
         done = subprocess.run(
             [*OURS, f"--endpoints={server.endpoint}", "check", check, "--auto-compact", "--auto-defrag"],
             capture_output=True,
