@@ -1,6 +1,6 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml setup.py README.md ./
 COPY etcdpy ./etcdpy
 RUN pip wheel --no-cache-dir --wheel-dir /wheels .
 

@@ -12,6 +12,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from etcdpy.flavour import is_compiled
+from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.server import config_help, config_rules
 from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.config_sources import (
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None, *, root_password: str = "") -> int:
         log.warn(message, **fields)
     from etcdpy import embed
 
+    log.info("starting an etcd server", etcd_version=ETCD_VERSION, compiled=is_compiled())
     return embed.run(config, log, root_password)
 
 

@@ -16,6 +16,7 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
+from etcdpy.flavour import is_compiled  # noqa: E402
 from tests.support.client import Client  # noqa: E402 - needs the path above
 from tests.support.programs import Kind, candidate_kind, reference_kind  # noqa: E402
 from tests.support.server import Server, pair  # noqa: E402
@@ -33,13 +34,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests run only when asked for by `-m`, not in a plain `pytest`."""
-    if config.getoption("markexpr"):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        items[:] = [item for item in items if item not in slow]
-        config.hook.pytest_deselected(items=slow)
+    """Slow tests run only when asked for by `-m`, not in a plain `pytest`; those that patch code only where
+    it is not compiled.
+    """
+    if not config.getoption("markexpr"):
+        deselect(config, items, "slow")
+    if is_compiled():
+        deselect(config, items, "patches")
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], marker: str) -> None:
+    marked = [item for item in items if item.get_closest_marker(marker)]
+    if marked:
+        items[:] = [item for item in items if not item.get_closest_marker(marker)]
+        config.hook.pytest_deselected(items=marked)
 
 
 @pytest.fixture(scope="session")

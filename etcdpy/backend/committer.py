@@ -109,8 +109,8 @@ class Committer:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._jobs: SimpleQueue[Job | Event | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name="backend-committer", daemon=True)
-        self._thread.start()
+        self._worker = Thread(target=self._run, name="backend-committer", daemon=True)
+        self._worker.start()
 
     def submit(self, run: Callable[[], None], done: Done) -> Job:
         """Run it after everything submitted before; then `done` with its error, on the loop thread."""
@@ -127,7 +127,7 @@ class Committer:
     def close(self) -> None:
         """Finish what was submitted and end the thread."""
         self._jobs.put(None)
-        self._thread.join()
+        self._worker.join()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

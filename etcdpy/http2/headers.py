@@ -119,14 +119,8 @@ class RequestHeaders:
 
     def varied_by(self, position: int, field: Field) -> "RequestHeaders":
         """These headers with one more regular field, which stands at `position` of `fields`."""
-        varied = RequestHeaders.__new__(RequestHeaders)
-        varied.method = self.method
-        varied.scheme = self.scheme
-        varied.authority = self.authority
-        varied.path = self.path
-        varied._fields = self._fields
-        varied.content_length = self.content_length
-        varied.memo = None
+        pseudo = ("", self.method, self.scheme, self.authority, self.path)
+        varied = RequestHeaders(pseudo, self._fields, self.content_length)
         varied.base = self
         varied.varied = field[:2]
         varied._position = position

@@ -13,6 +13,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from etcdpy.http2 import huffman
 from etcdpy.http2.errors import ConnectionFault, ErrorCode
@@ -207,8 +208,10 @@ class Decoder:
             raise _fault("block ends early or names an entry that is not there") from None
 
     def _decode(self, block: bytes) -> list[Field] | None:
-        table = self._table
-        fields: list[Field] = []
+        # Not list[Field]: compiled code would take every tuple apart and append a new one, and a bomb would
+        # cost 72 bytes for each of its octets.
+        table: list[Any] = self._table
+        fields: list[Any] = []
         append = fields.append
         # A literal costs ten times an index, so a list that is refused anyway is not read to its end at any
         # price.

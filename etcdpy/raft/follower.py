@@ -61,7 +61,7 @@ def _restore(core: Core, message: Message) -> bool:
     state = snapshot.conf_state
     if snapshot.index <= log.committed:
         return False
-    if core.id not in (*state.voters, *state.learners, *state.voters_outgoing):
+    if not any(core.id in ids for ids in (state.voters, state.learners, state.voters_outgoing)):
         return False
     if log.term_at(snapshot.index) == snapshot.term:
         log.commit_to(snapshot.index)  # we have all of it as entries: keep them

@@ -24,6 +24,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from etcdpy.rpc.call_counts import UNCOUNTED
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 WRITABLE_BYTES = 32 * 1024
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Call(ABC):
     """One call; the transport derives from it.
 

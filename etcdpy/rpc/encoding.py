@@ -81,6 +81,9 @@ class HeaderEncoder:
         return self._encoded
 
 
+_KEPT_SIZE_MAX = 1 << 14
+
+
 class _Prefixes(dict[int, bytes]):
     """Tag and length in front of a key-value of a given size.
 
@@ -88,15 +91,13 @@ class _Prefixes(dict[int, bytes]):
     above the limit are rare and would only fill memory.
     """
 
-    KEPT_SIZE_MAX = 1 << 14
-
     def __init__(self, tag: bytes) -> None:
         super().__init__()
         self._tag = tag
 
     def __missing__(self, size: int) -> bytes:
         prefix = self._tag + encode_varint(size)
-        if size < self.KEPT_SIZE_MAX:
+        if size < _KEPT_SIZE_MAX:
             self[size] = prefix
         return prefix
 

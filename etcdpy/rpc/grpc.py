@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -22,15 +23,13 @@ from etcdpy.rpc.call import Call
 from etcdpy.rpc.call_counts import UNCOUNTED, CallCounts
 from etcdpy.rpc.errors import CALLER_DEADLINE, Code, RpcError, message_too_large
 from etcdpy.rpc.plain_requests import PlainRequest
-from etcdpy.rpc.router import Kind
+from etcdpy.rpc.router import Kind, Method, Router
 
 if TYPE_CHECKING:
     from asyncio import Transport
-    from collections.abc import Callable, Mapping, Sequence
 
     from etcdpy.http2 import Engine, RequestHeaders
     from etcdpy.rpc.port import Http1Session, Port
-    from etcdpy.rpc.router import Method, Router
 
     Routes = dict[tuple[str, str, tuple[tuple[str, str], ...]], "Route"]
 

@@ -7,20 +7,19 @@ after that is the method's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from etcdpy.proto.rpc_pb2 import RangeRequest
+from etcdpy.rpc.call import Call
 from etcdpy.rpc.call_counts import UNCOUNTED, CallLedger
 from etcdpy.rpc.errors import FAULTS, Code, to_rpc_error, unknown_path
 from etcdpy.rpc.guard import token_of
 from etcdpy.server.errors import InvalidClientApiVersion, NoLeader, NotCapable, NotSupportedForLearner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from etcdpy.rpc.call import Call
     from etcdpy.rpc.errors import RpcError
     from etcdpy.rpc.member_view import MemberView
 

@@ -59,8 +59,8 @@ class WalThread:
         self._under_way = 0
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="etcdpy-wal", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="etcdpy-wal", daemon=True)
+        self._worker.start()
 
     def submit(self, job: Job, done: Done) -> bool:
         if self._under_way == 0 and self._average_s < self._quick_s and self._failure is None:
@@ -75,7 +75,7 @@ class WalThread:
 
     def close(self) -> None:
         self._jobs.put(None)
-        self._thread.join()
+        self._worker.join()
 
     def _do(self, job: Job) -> Exception | None:
         """Run a job on whichever thread this is; the other one has nothing to do meanwhile."""

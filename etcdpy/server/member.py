@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
+from mypy_extensions import mypyc_attr
 
 from etcdpy.auth import NOBODY, ROOT, AuthInfo
 from etcdpy.cluster.members import MalformedMember
@@ -21,7 +22,7 @@ from etcdpy.proto.rpc_pb2 import CompactionRequest
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.errors import ProposalDropped
 from etcdpy.raft.messages import ConfChangeType, Role
-from etcdpy.server import v2_requests
+from etcdpy.server import member_log, v2_requests
 from etcdpy.server.errors import (
     CallerDeadline,
     RequestTooLarge,
@@ -32,7 +33,6 @@ from etcdpy.server.errors import (
     TimeoutLeaderTransfer,
     TooManyRequests,
 )
-from etcdpy.server.log import duration_text
 from etcdpy.server.observed import MemberObserved
 from etcdpy.server.read import ReadQueue
 from etcdpy.server.requests import decode_request, encode_request
@@ -84,6 +84,7 @@ class PermanentlyRemoved(Exception):
         super().__init__("the member has been permanently removed from the cluster")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Member:
     """One member of a cluster. The driver sets `on_work`; embed sets the other callbacks."""
 
@@ -421,7 +422,7 @@ class Member:
 
     def fail(self, message: str, error: Exception) -> None:
         """This member cannot go on."""
-        self.log.error(message, error=str(error))
+        member_log.failed(self.log, message, error)
         self.stop()
         self.on_failure(error)
 
@@ -451,12 +452,7 @@ class Member:
             self.observed.applied.batch_ended(touched, took)
             if took > self.config.warning_apply_duration_s:
                 self.observed.slow_applies += 1
-                self.log.warn(
-                    "apply request took too long",
-                    took=duration_text(took),
-                    **{"expected-duration": duration_text(self.config.warning_apply_duration_s)},
-                    entries=len(entries),
-                )
+                member_log.applied_slowly(self.log, took, self.config.warning_apply_duration_s, len(entries))
 
     def _apply_entry(self, entry: Entry) -> None:
         index = entry.index
@@ -486,7 +482,7 @@ class Member:
             decoded = decode_entry(data)
         except DecodeError as error:
             # Every member sees the same bytes and skips the same entry.
-            self.log.error("failed to decode a committed entry", error=str(error))
+            member_log.failed(self.log, "failed to decode a committed entry", error)
             return
         if decoded is not None:
             self.state.applier.apply(*decoded, index)
@@ -524,7 +520,7 @@ class Member:
             wait(Result(error=error))
 
     def _removed(self) -> None:
-        self.log.warn("the member has been permanently removed from the cluster")
+        member_log.removed(self.log)
         if self.duties is not None:
             # Whoever asked for the removal is answered first, and the others learn that it is committed.
             self.duties.later(REMOVED_STOP_DELAY_S, lambda: self.on_failure(PermanentlyRemoved()))
@@ -537,9 +533,7 @@ class Member:
 
     def _soft_state_changed(self, soft_state: SoftState) -> None:
         now = self.clock()
-        self.log.info(
-            "leader changed", leader=f"{soft_state.leader:x}", term=self.node.term, role=soft_state.role.name
-        )
+        member_log.leader_changed(self.log, soft_state, self.node.term)
         if soft_state.leader != self._leader:
             if soft_state.leader:
                 self.observed.leader_changes += 1

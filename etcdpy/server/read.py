@@ -9,15 +9,12 @@ share the next one, so a thousand readers cost one exchange of heartbeats.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from etcdpy.server.errors import Timeout
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    ReadDone = Callable[[Exception | None], None]
+ReadDone = Callable[[Exception | None], None]
 
 # A round whose answer may have been lost is asked again with a new id.
 RETRY_S = 0.5
@@ -102,5 +99,6 @@ class ReadQueue:
         """Refuse every reader that has no confirmed index yet."""
         round_, self._round = self._round, None
         arrived, self._arrived = self._arrived, []
-        for done in [*(round_.readers if round_ is not None else ()), *arrived]:
+        readers = [] if round_ is None else round_.readers
+        for done in readers + arrived:
             done(error)

@@ -9,19 +9,13 @@ of expiry, and one queue serves as the timer.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from etcdpy.auth import NOBODY
-from etcdpy.server.results import Result
+from google.protobuf.message import Message
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from google.protobuf.message import Message
-
-    from etcdpy.auth import AuthInfo
-    from etcdpy.server.results import Done
+from etcdpy.auth import NOBODY, AuthInfo
+from etcdpy.server.results import Done, Result
 
 # Callers whose token speaks of an entry that is not here yet. Strangers can make up such tokens.
 INDEX_WAITS_MAX = 10_000

@@ -9,7 +9,9 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -21,9 +23,6 @@ from etcdpy.wal.segment import contiguous_end, list_segments
 from etcdpy.wal.tear import content_end, is_torn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from etcdpy.wal.files import Files
 
 __all__ = ["Recovered", "Recovery", "SegmentScan", "SnapshotMark", "read_marks"]

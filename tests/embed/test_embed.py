@@ -93,6 +93,7 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.patches
 def test_a_backend_that_cannot_be_written_stops_the_member_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_a_compaction_older_etcds_finished_counts_for_the_revision(disk: "Disk")
     assert not store.compaction_pending
 
 
+@pytest.mark.patches
 def test_opening_reads_no_keys(disk: "Disk", monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1000):
         disk.put(b"key%d" % number, b"v", 0 if number else 77)

@@ -12,6 +12,8 @@ from tests.sim.mutations import MUTATIONS, SEEDS_MAX, TURNS, seeds_until_caught
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.patches
+
 # It shows only when a cut-off leader is asked in the moment between its successor's first write and its own
 # resignation, and takes some ten seconds.
 RARE = frozenset({"read_without_quorum"})

@@ -17,6 +17,8 @@ from etcdpy.testing.clock import SimClock
 from etcdpy.testing.disk import SECTOR_BYTES, PowerLost, SimDisk
 from etcdpy.testing.network import SimNetwork
 
+pytestmark = pytest.mark.patches  # the simulator puts its own disk under the member
+
 PATH = Path("/directory/file")
 # What only the owner of a real file needs.
 NOT_SIMULATED = frozenset(

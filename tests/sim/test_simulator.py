@@ -17,6 +17,8 @@ from tests.sim import mutations, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.patches  # the simulator puts its own disk under the member
+
 SEEDS, TURNS = 30, 2000
 FULL_SEEDS, FULL_TURNS = 2000, 10_000
 # Seconds for seeds that nobody has run before; 0 for none.
