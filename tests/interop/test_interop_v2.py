@@ -100,16 +100,15 @@ def test_snapshots_carry_the_store(reference: Kind, candidate: Kind, tmp_path: P
             client.keys("DELETE", "/dir/3", recursive="true")
             with Client(cluster.members[0].endpoint) as v3, ThreadPoolExecutor(16) as pool:
                 list(pool.map(lambda number: v3.put(b"key-%d" % (number % 7), b"x"), range(entries)))
-            client.keys("POST", "/dir", value="last")
+            last = client.keys("POST", "/dir", value="last").index
             cluster.start_member(lagging)
             check_equal(cluster.members)
-            index = client.keys("GET", "/").index
             with closing(V2Client(lagging.endpoint)) as late:
-                for since in ("5", "30", str(int(index or 0) - 1)):
+                for since in ("5", "30", str(last)):
                     waits = [one.wait("/", recursive="true", waitIndex=since) for one in (client, late)]
                     for wait in waits:
-                        assert wait.heard()
-                        wait.close()
+                        with closing(wait):
+                            assert wait.heard()
                     assert waits[0].events == waits[1].events
         cluster.stop_member(lagging)
         cluster.start_member(lagging)
