@@ -108,7 +108,7 @@ class Store:
                 kvs = self._values.read_many(entries, bytes_max, kept=not is_piece)
         else:
             entries, count = self._ranges.entries(key, bound(key, range_end), limit, keys_max)
-            kvs = self._values.read_many(entries, bytes_max)
+            kvs = self._values.read_many(entries, bytes_max, kept=not is_piece)
         return RangeResult(kvs, count, current, list(map(decode_meta, entries)) if metas else [])
 
     def live_rows(self, key: bytes, range_end: bytes) -> list[Row]:

@@ -131,3 +131,15 @@ def test_the_previous_value_of_an_event_is_gone_with_its_revision(disk: "Disk") 
     disk.compact(3)
     assert disk.store.previous(second) is None
     assert disk.store.previous(third) == second.kv
+
+
+def test_pieces_of_a_large_answer_push_nothing_out_of_the_cache(disk: "Disk") -> None:
+    for number in range(50):
+        disk.put(b"%02d" % number)
+    disk.backend.flush_sync()
+    kept = disk.store._values._bytes
+    for options in ({}, {"revision": 30}):
+        assert len(disk.store.range(b"\x00", b"\x00", is_piece=True, limit=20, **options).kvs) == 20
+        assert disk.store._values._bytes == kept
+    disk.store.range(b"\x00", b"\x00")
+    assert disk.store._values._bytes > kept
