@@ -138,8 +138,8 @@ def test_pieces_of_a_large_answer_push_nothing_out_of_the_cache(disk: "Disk") ->
         disk.put(b"%02d" % number)
     disk.backend.flush_sync()
     kept = disk.store._values._bytes
-    for options in ({}, {"revision": 30}):
-        assert len(disk.store.range(b"\x00", b"\x00", is_piece=True, limit=20, **options).kvs) == 20
+    for revision in (0, 30):
+        assert len(disk.store.range(b"\x00", b"\x00", is_piece=True, limit=20, revision=revision).kvs) == 20
         assert disk.store._values._bytes == kept
     disk.store.range(b"\x00", b"\x00")
     assert disk.store._values._bytes > kept
