@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from etcdpy.client.aio import AsyncTransport
 from etcdpy.client.auth import AuthCalls
 from etcdpy.client.caller import Caller
 from etcdpy.client.cluster import ClusterCalls
+from etcdpy.client.election import AsyncElection, Election
 from etcdpy.client.kv import KeyCalls
 from etcdpy.client.lease import LeaseCalls
 from etcdpy.client.lease_hub import LeaseHub
+from etcdpy.client.lock import AsyncLock, Lock
 from etcdpy.client.plain import PlainTransport
 from etcdpy.client.settings import DEFAULT_ENDPOINT, Settings, Tls, endpoints_of
-from etcdpy.client.sides import AsyncSide, PlainSide
+from etcdpy.client.sides import AsyncSide, PlainSide, drive
+from etcdpy.client.transaction import ATTEMPTS_MAX, AsyncTransaction, Transaction, conflict
 from etcdpy.client.watch import WatchCalls
 from etcdpy.client.watch_hub import WatchHub
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
     from typing import Self
+
+    from etcdpy.client.keys import Key
+    from etcdpy.client.lease import AsyncLease, Lease
+
+T = TypeVar("T")
+LOCK_TTL_S: Final = 15
 
 
 class Everything(KeyCalls, WatchCalls, LeaseCalls, AuthCalls, ClusterCalls):
@@ -62,6 +71,38 @@ class Client(Everything, PlainSide):
         self._transport = PlainTransport(settings)
         self._stand_on(Caller(settings, self._transport))
 
+    def lock(self, name: Key, *, ttl: int = LOCK_TTL_S, lease: Lease | None = None) -> Lock:
+        """A lock of this name, which others know by the same name. Nothing is asked for yet.
+
+        Args:
+            ttl: seconds after which the others may have it when this client has gone.
+            lease: hold the lock by this one; a lease holds a lock of one name only once.
+        """
+        return Lock(self, name, ttl, lease)
+
+    def election(self, name: Key, *, ttl: int = LOCK_TTL_S, lease: Lease | None = None) -> Election:
+        """An election of this name; `ttl` and `lease` are as for `lock`. Nothing is asked for yet."""
+        return Election(self, name, ttl, lease)
+
+    def transact(self, body: Callable[[Transaction], T]) -> T:
+        """Run a function that reads and writes keys, again and again until nobody interferes.
+
+        Args:
+            body: is given a `Transaction`. It must have no effects but through that.
+
+        Returns:
+            What `body` returned in the attempt that counts.
+
+        Raises:
+            Conflict: others were quicker in every attempt.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            transaction = Transaction(self)
+            result = body(transaction)
+            if drive(transaction._commit()):
+                return result
+        raise conflict()
+
     def close(self) -> None:
         """End all calls and watches and let the connections go."""
         self._end_streams()
@@ -98,6 +139,38 @@ class AsyncClient(Everything, AsyncSide):
         )
         self._transport = AsyncTransport(settings)
         self._stand_on(Caller(settings, self._transport))
+
+    def lock(self, name: Key, *, ttl: int = LOCK_TTL_S, lease: AsyncLease | None = None) -> AsyncLock:
+        """A lock of this name, which others know by the same name. Nothing is asked for yet.
+
+        Args:
+            ttl: seconds after which the others may have it when this client has gone.
+            lease: hold the lock by this one; a lease holds a lock of one name only once.
+        """
+        return AsyncLock(self, name, ttl, lease)
+
+    def election(self, name: Key, *, ttl: int = LOCK_TTL_S, lease: AsyncLease | None = None) -> AsyncElection:
+        """An election of this name; `ttl` and `lease` are as for `lock`. Nothing is asked for yet."""
+        return AsyncElection(self, name, ttl, lease)
+
+    async def transact(self, body: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
+        """Run a function that reads and writes keys, again and again until nobody interferes.
+
+        Args:
+            body: is given a `AsyncTransaction`. It must have no effects but through that.
+
+        Returns:
+            What `body` returned in the attempt that counts.
+
+        Raises:
+            Conflict: others were quicker in every attempt.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            transaction = AsyncTransaction(self)
+            result = await body(transaction)
+            if await transaction._commit():
+                return result
+        raise conflict()
 
     async def close(self) -> None:
         """End all calls and watches and let the connections go."""

@@ -131,6 +131,20 @@ class WatchEnded(EtcdError):
     """The server has ended a watch for good; the text is its reason."""
 
 
+class NotHeld(EtcdError):
+    """A lock or a leadership is not, or no longer, ours."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, Code.FAILED_PRECONDITION)
+
+
+class Conflict(EtcdError):
+    """A transaction met the writes of others in every attempt."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, Code.ABORTED)
+
+
 class Closed(EtcdError):
     """The client, or the thing that was asked, is closed."""
 

@@ -151,6 +151,9 @@ class LeaseCalls(Calls):
         Raises:
             LeaseExists: somebody has this id.
         """
+        return await self._lease(ttl, id)
+
+    async def _lease(self, ttl: int, id: int) -> Lease | AsyncLease:
         granted_at = time.monotonic()
         response = await self._send(rpcs.LEASE_GRANT, pb.LeaseGrantRequest(TTL=ttl, ID=id))
         return self._kept(response.ID, response.TTL, granted_at)

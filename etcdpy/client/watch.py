@@ -71,6 +71,9 @@ class WatchFlows:
                 return
             yield batch
 
+    def _end(self) -> None:
+        self._hub.end(self._state)
+
     async def _created(self, timeout: float | None) -> None:
         """Wait until the server watches."""
         state = self._state
@@ -116,7 +119,7 @@ class Watch(WatchFlows, PlainSide):
 
     def close(self) -> None:
         """End the watch."""
-        self._hub.end(self._state)
+        self._end()
 
     def __iter__(self) -> Self:
         return self
@@ -141,7 +144,7 @@ class AsyncWatch(WatchFlows, AsyncSide):
 
     async def close(self) -> None:
         """End the watch."""
-        self._hub.end(self._state)
+        self._end()
 
     def __aiter__(self) -> Self:
         return self
@@ -195,6 +198,25 @@ class WatchCalls(Calls):
             PermissionDenied: the user may not read all of it.
             EtcdError: the watch could not be created within the client's timeout.
         """
+        return await self._watch(
+            keys,
+            start_revision=start_revision,
+            prev_kv=prev_kv,
+            only=only,
+            progress_notify=progress_notify,
+            fragment=fragment,
+        )
+
+    async def _watch(
+        self,
+        keys: Keys,
+        *,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        only: Literal["put", "delete"] | None = None,
+        progress_notify: bool = True,
+        fragment: bool = True,
+    ) -> Watch | AsyncWatch:
         key, range_end = bounds(keys)
         request = pb.WatchCreateRequest(
             key=key,
@@ -213,6 +235,6 @@ class WatchCalls(Calls):
         try:
             await watch._created(None if deadline is None else max(deadline - time.monotonic(), 0.0))
         except BaseException:
-            self._watches.end(watch._state)
+            watch._end()
             raise
         return watch
