@@ -7,11 +7,13 @@ from etcdpy.client import compare, op
 from etcdpy.client.auth import AuthStatus, Permission
 from etcdpy.client.client import AsyncClient, Client
 from etcdpy.client.cluster import Alarm, HashKv, Member, Status
+from etcdpy.client.election import AsyncElection, Election
 from etcdpy.client.errors import (
     AuthFailed,
     Cancelled,
     Closed,
     CompactedError,
+    Conflict,
     DataLoss,
     DeadlineExceeded,
     EtcdError,
@@ -23,6 +25,7 @@ from etcdpy.client.errors import (
     NoLeader,
     NoSpace,
     NotFound,
+    NotHeld,
     NotSent,
     OutOfRange,
     PermissionDenied,
@@ -33,7 +36,10 @@ from etcdpy.client.errors import (
     WatchEnded,
 )
 from etcdpy.client.keys import KeyRange, between, from_key, prefix
+from etcdpy.client.lease import AsyncLease, Lease, TimeToLive
+from etcdpy.client.lock import AsyncLock, Lock
 from etcdpy.client.settings import BadEndpoint, Settings, Tls
+from etcdpy.client.transaction import AsyncTransaction, Transaction
 from etcdpy.client.values import (
     DeleteResult,
     Event,
@@ -43,6 +49,8 @@ from etcdpy.client.values import (
     PutResult,
     TxnResult,
 )
+from etcdpy.client.watch import AsyncWatch, Watch
+from etcdpy.client.watch_hub import Batch
 
 __all__ = [
     "AsyncClient",
@@ -62,6 +70,18 @@ __all__ = [
     "PutResult",
     "DeleteResult",
     "TxnResult",
+    "Watch",
+    "AsyncWatch",
+    "Batch",
+    "Lease",
+    "AsyncLease",
+    "TimeToLive",
+    "Lock",
+    "AsyncLock",
+    "Election",
+    "AsyncElection",
+    "Transaction",
+    "AsyncTransaction",
     "Member",
     "Status",
     "HashKv",
@@ -74,6 +94,7 @@ __all__ = [
     "Cancelled",
     "Closed",
     "CompactedError",
+    "Conflict",
     "DataLoss",
     "DeadlineExceeded",
     "FailedPrecondition",
@@ -84,6 +105,7 @@ __all__ = [
     "NoLeader",
     "NoSpace",
     "NotFound",
+    "NotHeld",
     "NotSent",
     "OutOfRange",
     "PermissionDenied",

@@ -8,16 +8,15 @@ from etcdpy.client.aio import AsyncTransport
 from etcdpy.client.auth import AuthCalls
 from etcdpy.client.caller import Caller
 from etcdpy.client.cluster import ClusterCalls
+from etcdpy.client.contender import LeaseAndWatchCalls
 from etcdpy.client.election import AsyncElection, Election
 from etcdpy.client.kv import KeyCalls
-from etcdpy.client.lease import LeaseCalls
 from etcdpy.client.lease_hub import LeaseHub
 from etcdpy.client.lock import AsyncLock, Lock
 from etcdpy.client.plain import PlainTransport
 from etcdpy.client.settings import DEFAULT_ENDPOINT, Settings, Tls, endpoints_of
 from etcdpy.client.sides import AsyncSide, PlainSide, drive
 from etcdpy.client.transaction import ATTEMPTS_MAX, AsyncTransaction, Transaction, conflict
-from etcdpy.client.watch import WatchCalls
 from etcdpy.client.watch_hub import WatchHub
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ T = TypeVar("T")
 LOCK_TTL_S: Final = 15
 
 
-class Everything(KeyCalls, WatchCalls, LeaseCalls, AuthCalls, ClusterCalls):
+class Everything(KeyCalls, LeaseAndWatchCalls, AuthCalls, ClusterCalls):
     """All calls."""
 
     def _stand_on(self, caller: Caller) -> None:

@@ -1,14 +1,13 @@
 """Standing in line for something of which there is one: what locks and elections have in common.
 
-Everybody who wants it writes a key below its name, attached to a lease and named after it, and whose key is the
-oldest has it; the others wait until the one before them in line is gone. These are the keys of etcd's own Go
-recipes, of its Lock and Election services and of `etcdctl lock` and `elect`, so that all of them exclude each
-other.
+Everybody who wants it writes a key below its name, attached to a lease and named after it, and whose key is
+the oldest has it; the others wait until the one before them in line is gone. These are the keys of etcd's own
+Go recipes, of its Lock and Election services and of `etcdctl lock` and `elect`, so that all of them exclude
+each other.
 
-The waiting is done here and not by the services. A call of those hangs at one member; when that goes, the caller
-cannot tell whether it stands in line, holds the lock, or has lost it. A key of our own can be looked at: the
-place in line outlives any member, the watch goes on elsewhere, and the lease tells when all is lost. And a proxy
-or gateway that does not know the services does not matter.
+The waiting is done here and not by the services. A call of those hangs at one member; when that goes, the
+caller cannot tell whether it stands in line, holds the lock, or has lost it. A key of our own can be looked
+at: the place in line outlives any member, the watch goes on elsewhere, and the lease tells when all is lost.
 """
 
 from __future__ import annotations
@@ -19,15 +18,17 @@ from typing import TYPE_CHECKING
 from etcdpy.client import compare, op, rpcs
 from etcdpy.client.errors import EtcdError, NotHeld
 from etcdpy.client.keys import Key, as_bytes, prefix
+from etcdpy.client.lease import LeaseCalls
 from etcdpy.client.values import GetResult
+from etcdpy.client.watch import WatchCalls
 
 if TYPE_CHECKING:
     from etcdpy.client.compare import Compare
-    from etcdpy.client.lease import AsyncLease, Lease, LeaseCalls
-    from etcdpy.client.watch import WatchCalls
+    from etcdpy.client.lease import AsyncLease, Lease
 
-    class Calls(WatchCalls, LeaseCalls):
-        """What this needs of a client."""
+
+class LeaseAndWatchCalls(WatchCalls, LeaseCalls):
+    """What a contender needs of a client."""
 
 
 class Contender:
@@ -40,7 +41,9 @@ class Contender:
         lease: stand in line by this lease, instead of one of our own that ends with the place.
     """
 
-    def __init__(self, calls: Calls, name: Key, ttl: int, lease: Lease | AsyncLease | None) -> None:
+    def __init__(
+        self, calls: LeaseAndWatchCalls, name: Key, ttl: int, lease: Lease | AsyncLease | None
+    ) -> None:
         self._calls = calls
         self._prefix = as_bytes(name) + b"/"
         self._ttl = ttl
@@ -171,5 +174,5 @@ class Contender:
         try:
             await self._leave()
         except EtcdError:
-            # What failed before is what is told; the lease is not renewed any more, and takes the key with it.
+            # What failed before is what is told; the lease is renewed no more, and takes the key with it.
             self._key = b""

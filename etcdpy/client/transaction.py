@@ -1,7 +1,7 @@
 """Read-modify-write of several keys: a function that is run again until nobody interferes.
 
-All reads of one attempt are made at one revision. Its writes are collected, and made by one etcd transaction under
-the condition that no key that was read has changed since; otherwise the function runs again.
+All reads of one attempt are made at one revision. Its writes are collected, and made by one etcd transaction
+under the condition that no key that was read has changed since; otherwise the function runs again.
 """
 
 from __future__ import annotations
