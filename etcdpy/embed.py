@@ -27,11 +27,13 @@ from etcdpy.backend import BackendError
 from etcdpy.cluster.bootstrap import BootstrapError
 from etcdpy.cluster.membership import CorruptMembership
 from etcdpy.cluster.urls import parse_urls
+from etcdpy.metrics.process import process_families
 from etcdpy.mvcc import MvccError
 from etcdpy.peer.joining import find_cluster
 from etcdpy.peer.member_host import MemberHost
 from etcdpy.peer.port import PeerPort
 from etcdpy.rpc import serving
+from etcdpy.rpc.telemetry import Telemetry
 from etcdpy.server import bootstrap
 from etcdpy.server.config import Config
 from etcdpy.server.config_kinds import ConfigError
@@ -45,6 +47,8 @@ from etcdpy.server.hashing import Hashing
 from etcdpy.server.log import Logger
 from etcdpy.server.logins import Logins
 from etcdpy.server.member import Member, PermanentlyRemoved
+from etcdpy.server.member_metrics import member_families
+from etcdpy.server.raft_status import raft_status
 from etcdpy.server.reconfigure import Reconfiguration
 from etcdpy.server.request_ids import RequestIds
 from etcdpy.server.snapshots import Received, SnapshotMaker
@@ -53,10 +57,11 @@ from etcdpy.v2store import CorruptRows
 from etcdpy.wal import WalError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from concurrent.futures import Executor
 
     from etcdpy.cluster.bootstrap import Cluster
+    from etcdpy.metrics import Family
     from etcdpy.peer.srv import SrvResolver
     from etcdpy.peer.tls import PeerTls
     from etcdpy.raft.messages import Snapshot
@@ -211,7 +216,8 @@ class Server:
         duties = self.member.duties
         assert duties is not None
         duties.on_published = lambda: None if published.done() else published.set_result(None)
-        self._listeners = serving.Listeners(self.config, self.front, self.log)
+        telemetry = Telemetry(self._families, lambda: raft_status(self.member.node))
+        self._listeners = serving.Listeners(self.config, self.front, self.log, telemetry=telemetry)
         await self._listeners.bind()
         await self.peers.bind(self.config.listen_peer_urls)
         if any(url.port == 0 for url in self.config.advertise_client_urls):
@@ -225,6 +231,9 @@ class Server:
         self._tick_at(self._loop.time())
         self._driver.wake()
         self._loop.call_soon(self._hasten_election)
+        await self._listeners.start_metrics()
+        for url in self._listeners.metrics_urls:
+            self.log.info("serving metrics", address=url)
         await _first(published, self.failed)
         if self.failed.done():
             return
@@ -261,6 +270,12 @@ class Server:
             raise StartRefused(
                 f"failed to make the first user: {str(error) or type(error).__name__}"
             ) from error
+
+    def _families(self) -> Iterator[Family]:
+        """The metrics of everything but the client port."""
+        yield from member_families(self.member, self._storage, _unix_s())
+        yield from self.peers.transport.observed.families()
+        yield from process_families()
 
     async def _check_data(self) -> None:
         checked: asyncio.Future[Exception | None] = self._loop.create_future()

@@ -487,6 +487,11 @@ class Backend:
             self._pages_in_use = self._reader.pages_in_use()
         return self._pages_in_use * self._database.page_bytes
 
+    @property
+    def open_readers(self) -> int:
+        """Open read transactions."""
+        return self._database.open_readers
+
     def view(self) -> Reader:
         """A fixed view of what is on disk. Flush first if the latest writes matter; close it after use."""
         return self._database.view()

@@ -100,6 +100,11 @@ class Database:
             self._views += 1
         return Reader(self.env, self.buckets, self.tails, self._view_closed)
 
+    @property
+    def open_readers(self) -> int:
+        """Read transactions: the one of the backend itself, and the views."""
+        return 1 + self._views
+
     def retire(self) -> None:
         """Another file is in use now; close this one as soon as nobody reads it."""
         with self._views_lock:

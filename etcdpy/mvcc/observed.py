@@ -14,7 +14,7 @@ class StoreObserved:
         ranges: looks at keys, also those that puts and transactions take.
         puts, deletes: operations, not keys. put_bytes: keys and values.
         txns: transactions of more than one operation.
-        compacted_records: records removed. compaction_ended_at: Unix seconds of the last one, 0 before.
+        compacted_records: records removed. compaction_ended_at: on the member's clock; None before.
         compaction_pauses_ms, compactions_ms: how long a step kept the loop, and a whole compaction took.
         hashes_s, revision_hashes_s: Hash and HashKV.
     """
@@ -40,7 +40,7 @@ class StoreObserved:
         self.deletes = 0
         self.txns = 0
         self.compacted_records = 0
-        self.compaction_ended_at = 0
+        self.compaction_ended_at: float | None = None
         self.compaction_pauses_ms = Histogram(doubling(1, 13))
         self.compactions_ms = Histogram(doubling(100, 14))
         self.hashes_s = Histogram(_HASH_BOUNDS)

@@ -80,6 +80,8 @@ class WatchHub:
         # order.
         self._notify_at: dict[Watcher, float] = {}
         self.delivered_events = 0
+        # Streams that are open, with or without watchers; whoever opens and closes them counts them here.
+        self.streams = 0
         # Called when the first watcher falls behind, so that the owner can plan a `catch_up` before its
         # next tick.
         self.on_unsynced: Callable[[], None] = _nothing

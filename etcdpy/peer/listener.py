@@ -100,6 +100,8 @@ class PeerListener:
             message = raft_codec.decode_message(body)
         except MalformedMessage as error:
             raise Refused(400, "error unmarshalling raft message") from error
+        if self._transport.find(message.from_) is not None:
+            self._transport.observed.peer(message.from_).received_bytes += len(body)
         self._step(message)
         return web.Response(status=204, headers=self._cluster_header())
 
@@ -144,11 +146,18 @@ class PeerListener:
             raise Refused(400, f"failed to decode raft message ({error})") from error
         if message.type is not MessageType.SNAP:
             raise Refused(400, "wrong raft message type")
+        transfers = self._transport.observed.peer(message.from_).received_databases
+        now, ok = asyncio.get_running_loop().time, False
+        started = now()
+        transfers.under_way += 1
         try:
             await self._host.receive_snapshot(message, _chunks(request))
+            ok = True
         except (OSError, BackendError, BadSnapshot) as error:
             self._log.error("failed to save an incoming database snapshot", error=str(error))
             raise Refused(500, f"failed to save KV snapshot ({error})") from error
+        finally:
+            transfers.ended(ok, now() - started)
         return web.Response(status=204, headers=self._cluster_header())
 
     def _admit(self, request: web.BaseRequest) -> None:

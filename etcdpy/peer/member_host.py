@@ -55,6 +55,7 @@ class MemberHost(Peering):
         facts = {"from": f"{message.from_:x}", "snapshot-index": snapshot.index}
         member.log.info("receiving database snapshot", **facts)
         async with self._receiving:
+            started = member.clock()
             # Short writes to the page cache; what takes its time, the thread does.
             with self._received.open_staging() as staging:
                 async for chunk in database:
@@ -62,5 +63,6 @@ class MemberHost(Peering):
                 staging.flush()
                 size = staging.tell()
                 await asyncio.to_thread(self._received.convert, staging, snapshot)
+            member.observed.received_databases_s.observe(member.clock() - started)
         member.log.info("received and saved database snapshot", **facts, bytes=size)
         self.step(message)

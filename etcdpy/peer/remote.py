@@ -18,6 +18,7 @@ import aiohttp
 from etcdpy.peer import compatibility
 from etcdpy.peer.codec import AppDecoder, AppEncoder, MessageDecoder, MessageEncoder
 from etcdpy.peer.errors import MalformedStream
+from etcdpy.peer.observed import NOBODY
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.messages import Message, MessageType
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from etcdpy.peer.host import Database, PeerHost
+    from etcdpy.peer.observed import PeerObserved, PeersObserved
     from etcdpy.server.log import Logger
 
 MESSAGE_STREAM, APP_STREAM = "message", "msgapp"
@@ -34,6 +36,7 @@ STREAM_KINDS = (MESSAGE_STREAM, APP_STREAM)
 READ_TIMEOUT_S = WRITE_TIMEOUT_S = 5.0
 LINK_HEARTBEAT_S = READ_TIMEOUT_S / 3
 DIAL_PAUSE_S = 0.1
+PROBE_INTERVAL_S = 4.0
 PIPELINE_WORKERS = 4
 PIPELINE_MESSAGES_MAX = 64
 # What a stream may hold for a peer that does not read; etcd bounds it by 4096 messages, we by what
@@ -47,7 +50,10 @@ SNAPSHOT_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=3
 class StreamWriter:
     """The writing end of a stream that the peer has dialled: a chunked HTTP answer that does not end."""
 
-    def __init__(self, transport: asyncio.Transport, encoder: MessageEncoder | AppEncoder) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, encoder: MessageEncoder | AppEncoder, observed: PeerObserved
+    ) -> None:
+        self._observed = observed
         self._transport = transport
         self._encoder = encoder
         self._written = 0
@@ -74,6 +80,7 @@ class StreamWriter:
     def _write_chunk(self, frame: bytes) -> None:
         chunk = b"%x\r\n%b\r\n" % (len(frame), frame)
         self._written += len(chunk)
+        self._observed.sent_bytes += len(frame)
         self._transport.write(chunk)
 
     def is_stuck(self, now: float, timeout_s: float) -> bool:
@@ -110,6 +117,7 @@ class Remote:
         session: aiohttp.ClientSession,
         headers: dict[str, str],
         log: Logger,
+        observed: PeersObserved,
         *,
         dialled: bool = True,
     ) -> None:
@@ -120,6 +128,8 @@ class Remote:
         self._session = session
         self._headers = headers
         self._log = log
+        self._observed = observed.peer(member_id)
+        self._observed_nobody = observed.peer(NOBODY)
         self._writers: dict[str, StreamWriter] = {}
         self._pipeline: deque[Message] = deque()
         self._pipeline_workers = 0
@@ -131,13 +141,14 @@ class Remote:
         if dialled:
             for kind in STREAM_KINDS:
                 self._spawn(self._read_forever(kind))
+            self._spawn(self._probe_forever())
 
     # Sending.
 
     def send(self, message: Message) -> None:
         """Send by the best channel there is; drop and report when it is full."""
         if self.cut:
-            self._host.report_unreachable(self.member_id)
+            self._not_sent()
             return
         if message.type is MessageType.SNAP:
             self._spawn(self._send_snapshot(message))
@@ -146,13 +157,17 @@ class Remote:
         writer = writer or self._writer(MESSAGE_STREAM)
         if writer is not None:
             if not writer.write(message):
-                self._host.report_unreachable(self.member_id)
+                self._not_sent()
         elif len(self._pipeline) >= PIPELINE_MESSAGES_MAX:
-            self._host.report_unreachable(self.member_id)
+            self._not_sent()
         else:
             self._pipeline.append(message)
             if self._pipeline_workers < PIPELINE_WORKERS:
                 self._spawn(self._drain_pipeline())
+
+    def _not_sent(self) -> None:
+        self._observed.sent_failures += 1
+        self._host.report_unreachable(self.member_id)
 
     def _writer(self, kind: str) -> StreamWriter | None:
         writer = self._writers.get(kind)
@@ -161,7 +176,8 @@ class Remote:
     def attach(self, kind: str, transport: asyncio.Transport) -> StreamWriter:
         """The peer has dialled a stream; an older one of the same kind ends."""
         self.detach(kind)
-        writer = StreamWriter(transport, AppEncoder() if kind == APP_STREAM else MessageEncoder())
+        encoder = AppEncoder() if kind == APP_STREAM else MessageEncoder()
+        writer = StreamWriter(transport, encoder, self._observed)
         self._writers[kind] = writer
         self._activate()
         return writer
@@ -195,14 +211,18 @@ class Remote:
 
     async def _post_message(self, message: Message) -> None:
         headers = {**self._headers, "Content-Type": "application/protobuf"}
-        status = await self._post("/raft", raft_codec.encode_message(message), headers)
+        body = raft_codec.encode_message(message)
+        status = await self._post("/raft", body, headers)
         if status == 204:
+            self._observed.sent_bytes += len(body)
             self._activate()
         else:
-            self._host.report_unreachable(self.member_id)
+            self._not_sent()
 
     async def _send_snapshot(self, message: Message) -> None:
         ok = False
+        transfers, started = self._observed.sent_databases, self._loop.time()
+        transfers.under_way += 1
         try:
             full, database = await self._host.open_snapshot(message)
             try:
@@ -212,9 +232,10 @@ class Remote:
         except OSError as error:
             self._log.warn("failed to make a snapshot", to=f"{self.member_id:x}", error=str(error))
         finally:
+            transfers.ended(ok, self._loop.time() - started)
             # Without a report raft would wait for this follower forever.
             if not ok:
-                self._host.report_unreachable(self.member_id)
+                self._not_sent()
             self._host.report_snapshot(self.member_id, ok)
 
     async def _post_snapshot(self, message: Message, database: Database) -> bool:
@@ -288,6 +309,7 @@ class Remote:
                     return
                 await self._refused(response)
         except (aiohttp.ClientError, OSError, TimeoutError, MalformedStream) as error:
+            self._observed.received_failures += 1
             self._deactivate(f"lost stream {kind}: {error}")
         self._next_url(url)
 
@@ -308,10 +330,28 @@ class Remote:
             AppDecoder(self._host.member_id, self.member_id) if kind == APP_STREAM else MessageDecoder()
         )
         while data := await response.content.readany():
+            observed = self._observed_nobody
             for message in decoder.feed(data):
                 if self.cut:
                     return
+                observed = self._observed
                 self._host.step(message)
+            observed.received_bytes += len(data)
+
+    async def _probe_forever(self) -> None:
+        """Measure the way there and back, over a connection that waits for nothing else."""
+        while True:
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            started = self._loop.time()
+            if self.cut:
+                continue
+            try:
+                async with self._session.get(self._pick() + "/raft/probing") as response:
+                    await response.read()
+                    if response.status == 200:
+                        self._observed.round_trips_s.observe(self._loop.time() - started)
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                pass  # the streams tell of it
 
     # Where it is, and whether it is there.
 
@@ -341,11 +381,14 @@ class Remote:
         if self.active_since is None:
             self.active_since = self._loop.time()
             self.was_active = True
+            self._observed.active = True
             self._log.info("peer became active", **{"peer-id": f"{self.member_id:x}"})
 
     def _deactivate(self, reason: str) -> None:
         if self.active_since is not None:
             self.active_since = None
+            self._observed.active = False
+            self._observed.losses += 1
             self._log.warn("peer became inactive", **{"peer-id": f"{self.member_id:x}", "reason": reason})
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from etcdpy.peer.compatibility import request_headers
+from etcdpy.peer.observed import PeersObserved
 from etcdpy.peer.remote import LINK_HEARTBEAT_S, READ_TIMEOUT_S, WRITE_TIMEOUT_S, Remote
 from etcdpy.raft.messages import Message, MessageType
 
@@ -42,6 +43,7 @@ class PeerTransport:
         self._host = host
         self._write_timeout_s = write_timeout_s
         self._log = log
+        self.observed = PeersObserved(host.member_id)
         self._headers = request_headers(host.member_id, host.cluster_id, peer_urls)
         self._remotes: dict[int, Remote] = {}
         self._strangers: dict[int, Remote] = {}
@@ -82,7 +84,14 @@ class PeerTransport:
 
     def _remote(self, member_id: int, urls: Iterable[str], *, dialled: bool) -> Remote:
         return Remote(
-            member_id, list(urls), self._host, self.session, self._headers, self._log, dialled=dialled
+            member_id,
+            list(urls),
+            self._host,
+            self.session,
+            self._headers,
+            self._log,
+            self.observed,
+            dialled=dialled,
         )
 
     def update(self, member_id: int, urls: Iterable[str]) -> None:

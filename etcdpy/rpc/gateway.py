@@ -26,6 +26,7 @@ from etcdpy.rpc.gateway_call import GatewayCall
 from etcdpy.rpc.gateway_json import MalformedJson, Splitter, decode, encode
 from etcdpy.rpc.gateway_routes import ROUTES
 from etcdpy.rpc.grpc import parse_timeout
+from etcdpy.rpc.http_answers import answer_headers
 from etcdpy.rpc.router import Kind
 
 if TYPE_CHECKING:
@@ -66,10 +67,6 @@ HTTP_STATUS = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-
-NAME_IGNORED = (
-    "CommonName of client sending a request against gateway will be ignored and not used as expected"
-)
 
 _JSON = "application/json"
 _FROM_GRPC = {"Grpc-Metadata-Content-Type": "application/grpc"}
@@ -115,8 +112,6 @@ class Gateway:
 
     async def answer(self, request: web.BaseRequest, session: Http1Session) -> web.StreamResponse:
         """Answer one request of such a path."""
-        if request.method == "OPTIONS":
-            return web.Response()
         path = request.path
         if path.startswith(OLD_PREFIX):
             path = PREFIX + path.removeprefix(OLD_PREFIX)
@@ -205,7 +200,7 @@ class Gateway:
     async def _write_stream(
         self, request: web.BaseRequest, route: Route, call: GatewayCall
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": _JSON})
+        response = web.StreamResponse(headers={"Content-Type": _JSON, **answer_headers(request)})
         response.enable_chunked_encoding()
         while True:
             messages = call.take()
@@ -274,15 +269,6 @@ class Gateway:
     def _check_size(self, data: bytes) -> None:
         if len(data) > self._receive_bytes_max:
             raise message_too_large(len(data), self._receive_bytes_max)
-
-
-def shows_a_name(request: web.BaseRequest) -> bool:
-    """Whether the client has shown a certificate with a common name. It may believe that this tells who it
-    is, but a gateway looks at tokens only (CVE-2018-16886).
-    """
-    certificate = request.get_extra_info("peercert") or {}
-    fields = [field for part in certificate.get("subject", ()) for field in part]
-    return any(name == "commonName" and value for name, value in fields)
 
 
 def metadata_of(headers: CIMultiDictProxy[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What etcd's flags ask for and we cannot do yet. The one place to shrink as features arrive.
+"""What etcd's flags ask for and we cannot do. The one place to shrink as features arrive.
 
-A flag that only tunes or adds is accepted and named in a warning. A flag that would make a member safer, or
+A gate that only tunes or adds is accepted and named in a warning. A flag that would make a member safer, or
 that decides which cluster it belongs to, must never be passed over in silence: such a member refuses to
 start.
 """
@@ -12,27 +12,16 @@ from etcdpy.server.config_features import GATES
 from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.config_table import FLAGS
 
-# Accepted without effect when set to anything but the default; a warning names them at start.
-NOT_YET = frozenset(
-    {
-        "enable-pprof",
-        "listen-metrics-urls",
-        "metrics",
-    }
-)
-
 # Refused when set to anything but the default, with the reason.
 DISCOVERY = (
     "the discovery service of v2 is gone, and its protocol with etcd 3.7; "
     "use --discovery-token and --discovery-endpoints"
 )
 REFUSED = {
-    "cors": "etcdpy does not check origins yet",
     "discovery": DISCOVERY,
     "discovery-insecure-skip-tls-verify": "the library for gRPC verifies whom it calls over TLS",
     "discovery-proxy": DISCOVERY,
     "enable-distributed-tracing": "etcdpy sends no spans to a collector",
-    "host-whitelist": "etcdpy does not check host names yet",
 }
 
 # Gates whose feature exists, or that change nothing a user could see.
@@ -50,7 +39,6 @@ GATES_SUPPORTED = frozenset(
     }
 )
 
-assert FLAGS.keys() >= NOT_YET, NOT_YET - FLAGS.keys()
 assert REFUSED.keys() <= FLAGS.keys(), REFUSED.keys() - FLAGS.keys()
 
 
@@ -75,11 +63,9 @@ def check_supported(config: Config) -> None:
 
 
 def without_effect(config: Config) -> list[str]:
-    """Flags and gates that are set but do nothing yet, for one warning at start."""
-    names = sorted(f"--{name}" for name in NOT_YET if not is_default(config, name))
-    gates = sorted(
+    """Gates that are set but do nothing yet, for one warning at start."""
+    return sorted(
         f"--feature-gates={name}={str(on).lower()}"
         for name, on in config.features.items()
         if name not in GATES_SUPPORTED and on != GATES[name].default
     )
-    return names + gates

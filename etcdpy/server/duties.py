@@ -71,6 +71,7 @@ class Duties:
         self._versions = VersionMonitor(member, peers or NobodyElse())
         self._snapshotting = False
         self._compacting = False
+        self._compaction_started_at = 0.0
         self._when_compacted: list[Callable[[], None]] = []
         self._compactor = Compactor(
             member.config.auto_compaction_mode, member.config.compaction_retention, member.log
@@ -186,6 +187,8 @@ class Duties:
 
         def revoked(result: Result) -> None:
             self._revoking.discard(lease_id)
+            if result.error is None:
+                self._member.observed.leases_expired += 1
             # More may have expired than may be under way at once.
             self._lease_scan_at = 0.0
 
@@ -201,19 +204,26 @@ class Duties:
             done()
 
     def _run_compaction(self) -> None:
+        if not self._compacting:
+            self._compaction_started_at = self._member.clock()
         self._compacting = True
         if self._member.is_stopped:
             return
-        config, clock = self._member.config, self._member.clock
+        config, store, clock = self._member.config, self._member.state.store, self._member.clock
         if self._member.state.backend.pending_operations > COMPACTION_OPERATIONS_MAX:
             self._timer.call_later(COMPACTION_WAIT_S, self._run_compaction)
             return
         began = clock()
-        if self._member.state.store.compact_step(config.compaction_batch_limit):
-            pause_s = max(config.compaction_sleep_interval_s, COMPACTION_PAUSE_RATIO * (clock() - began))
+        goes_on = store.compact_step(config.compaction_batch_limit)
+        took_s = clock() - began
+        store.observed.compaction_pauses_ms.observe(1000 * took_s)
+        if goes_on:
+            pause_s = max(config.compaction_sleep_interval_s, COMPACTION_PAUSE_RATIO * took_s)
             self._timer.call_later(pause_s, self._run_compaction)
             return
         self._compacting = False
+        store.observed.compactions_ms.observe(1000 * (clock() - self._compaction_started_at))
+        store.observed.compaction_ended_at = clock()
         waiting, self._when_compacted = self._when_compacted, []
         for done in waiting:
             done()

@@ -65,6 +65,8 @@ UNAPPLIED_ENTRIES_MAX = 5000
 UNAPPLIED_ENTRIES_PRIORITY_MAX = 10_000
 # A removed member stays this long after it has applied its removal.
 REMOVED_STOP_DELAY_S = 1.0
+# A heartbeat counts as late when two of them could have been sent since the one before.
+LATE_HEARTBEATS = 2
 # Read context of a member that needs nobody else's word; never on the wire.
 _ALONE = b"alone"
 
@@ -145,6 +147,7 @@ class Member:
         self.leader_found_at: float | None = None
         """When the present leader was found, on this member's clock."""
         self.observed = MemberObserved()
+        self._ticked_at = clock()
 
     # What a response header and a status say.
 
@@ -177,6 +180,16 @@ class Member:
     def pending_proposals(self) -> int:
         """Proposals that wait to be applied."""
         return len(self._waits)
+
+    @property
+    def slow_reads(self) -> int:
+        """How often a read index had to be asked for again."""
+        return self._reads.slow
+
+    @property
+    def failed_reads(self) -> int:
+        """How often a read index was not to be had."""
+        return self._reads.failed
 
     # Requests.
 
@@ -322,6 +335,7 @@ class Member:
         """One heartbeat interval has passed."""
         self.node.tick()
         now = self.clock()
+        self._look_at_heartbeats(now)
         self._waits.expire(now, self._timeout_error)
         self._reads.expire(now)
         if self._index_waits:
@@ -338,6 +352,13 @@ class Member:
     def is_stopped(self) -> bool:
         """Whether it has ended; what it stands on may be closed at any time."""
         return self._stopped
+
+    def _look_at_heartbeats(self, now: float) -> None:
+        """Count the heartbeats that a busy loop has let the followers wait for."""
+        last, self._ticked_at = self._ticked_at, now
+        late = now - last > LATE_HEARTBEATS * self.config.heartbeat_interval_ms / 1000
+        if late and self.is_leader:
+            self.observed.late_heartbeats += len(self.state.membership.members) - 1
 
     def stop(self) -> None:
         """Refuse what waits and all that comes."""

@@ -65,8 +65,6 @@ class MemberObserved:
         self.leader_changes = 0
         self.proposals_failed = 0
         self.late_heartbeats = 0
-        self.slow_reads = 0
-        self.failed_reads = 0
         self.leases_expired = 0
         self.installing_snapshot = 0
         self.promotions = 0

@@ -37,6 +37,9 @@ class ReadQueue:
         self._arrived: list[ReadDone] = []
         self._round: _Round | None = None
         self._confirmed: deque[tuple[int, list[ReadDone]]] = deque()
+        # Rounds that had to be asked again, and rounds that were given up.
+        self.slow = 0
+        self.failed = 0
 
     def add(self, done: ReadDone) -> None:
         """Queue a reader for the next round."""
@@ -63,6 +66,7 @@ class ReadQueue:
         return None if self._round is None else self._ask_again(self._round, now)
 
     def _ask_again(self, round_: _Round, now: float) -> bytes:
+        self.slow += 1
         context = self._new_id().to_bytes(8, "big")
         round_.contexts.add(context)
         round_.asked = now
@@ -92,6 +96,7 @@ class ReadQueue:
         round_ = self._round
         if round_ is not None and now - round_.started >= self._timeout_s:
             self._round = None
+            self.failed += 1
             for done in round_.readers:
                 done(Timeout())
 

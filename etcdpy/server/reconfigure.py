@@ -100,6 +100,7 @@ class Reconfiguration:
 
     def promote(self, member_id: int, done: Done) -> None:
         """Make a learner a voter; only the leader knows whether it is ready."""
+        done = self._counting_promotion(done)
         refusal = self._refuse_promote(member_id)
         if refusal is not None:
             done(Result(error=refusal))
@@ -110,6 +111,19 @@ class Reconfiguration:
             lambda: pb.MemberPromoteResponse(members=self.member_list()),
             done,
         )
+
+    def _counting_promotion(self, done: Done) -> Done:
+        observed = self._member.observed
+
+        def counted(result: Result) -> None:
+            if result.error is None:
+                observed.promotions += 1
+            else:
+                reason = type(result.error).__name__
+                observed.failed_promotions[reason] = observed.failed_promotions.get(reason, 0) + 1
+            done(result)
+
+        return counted
 
     def member_list(self) -> list[pb.Member]:
         """Everybody, ascending by id, as clients see them."""

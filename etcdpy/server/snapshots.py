@@ -88,11 +88,13 @@ class SnapshotMaker:
 
     def make(self, done: Callable[[SnapshotFile | None, Exception | None], None]) -> None:
         """A snapshot of at least everything that has been applied by now; `done` on the loop thread."""
-        backend = self._member.state.backend
+        backend, clock = self._member.state.backend, self._member.clock
+        started = clock()
 
         def written(file: SnapshotFile | None, error: Exception | None) -> None:
             self._under_way -= 1
             self._let_go()
+            backend.observed.snapshots_s.observe(clock() - started)
             done(file, error)
 
         def flushed() -> None:

@@ -9,7 +9,7 @@ from etcdpy.server.config_features import GATES
 from etcdpy.server.config_kinds import ConfigError
 from etcdpy.server.config_rules import UnsetAdvertiseClientUrls, advice, check, check_founding
 from etcdpy.server.config_sources import load
-from etcdpy.server.config_support import GATES_SUPPORTED, NOT_YET, REFUSED, check_supported, without_effect
+from etcdpy.server.config_support import GATES_SUPPORTED, REFUSED, check_supported, without_effect
 from etcdpy.server.config_table import FLAGS
 
 URL = "http://127.0.0.1:12379"
@@ -169,16 +169,7 @@ def test_what_may_not_be_ignored_is_refused_by_name(name: str) -> None:
         check_supported(config)
 
 
-@pytest.mark.parametrize("name", sorted(NOT_YET))
-def test_what_is_ignored_is_named(name: str) -> None:
-    config = Config()
-    setattr(config, FLAGS[name].attribute, other_value(name))
-    assert without_effect(config) == [f"--{name}"]
-    assert any("no effect" in message for message, _ in advice(config))
-
-
-def test_lists_of_support_do_not_overlap() -> None:
-    assert not NOT_YET & REFUSED.keys()
+def test_nothing_is_without_effect_by_default() -> None:
     assert without_effect(Config()) == []
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from etcdpy.peer.codec import MessageEncoder
 from etcdpy.peer.listener import PeerListener
+from etcdpy.peer.observed import PeerObserved
 from etcdpy.peer.remote import StreamWriter
 from etcdpy.peer.transport import PeerTransport, worth_sending
 from etcdpy.raft.messages import ConfState, Entry, Message, MessageType, Snapshot
@@ -363,7 +364,7 @@ class Pipe:
 def test_a_stream_that_takes_nothing_for_the_write_timeout_ends() -> None:
     async def scenario() -> None:
         pipe = Pipe()
-        writer = StreamWriter(cast("asyncio.Transport", pipe), MessageEncoder())
+        writer = StreamWriter(cast("asyncio.Transport", pipe), MessageEncoder(), PeerObserved())
         start = asyncio.get_running_loop().time()
         writer.write_heartbeat()
         assert not writer.is_stuck(start + 4, 5.0)

@@ -92,7 +92,7 @@ def port_member() -> FakeMember:
     member = FakeMember()
     state: Any = member.state
     state.membership = SimpleNamespace(cluster_version=Version(3, 6))
-    state.alarms = SimpleNamespace(is_active=lambda kind: False)
+    state.alarms = SimpleNamespace(is_active=lambda kind: False, list=list)
     return member
 
 

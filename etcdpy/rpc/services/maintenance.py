@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from etcdpy.proto.rpc_pb2 import (
@@ -89,20 +90,24 @@ class Maintenance(Service):
     def hash(self, call: Call, data: bytes) -> None:
         """Hash of the whole backend."""
         self._check_admin(call)
+        store, started = self._member.state.store, perf_counter()
 
         def done(digest: int | None, error: Exception | None) -> None:
+            store.observed.hashes_s.observe(perf_counter() - started)
             if digest is None:
                 call.fail(to_rpc_error(error or Stopped()))
             else:
-                self.respond(call, HashResponse(hash=digest), self._member.state.store.revision)
+                self.respond(call, HashResponse(hash=digest), store.revision)
 
         self._member.hash(done)
 
     def hash_kv(self, call: Call, data: bytes) -> None:
         """Hash of the keys up to a revision."""
         self._check_admin(call)
+        store, started = self._member.state.store, perf_counter()
 
         def done(found: HashKV | None, error: Exception | None) -> None:
+            store.observed.revision_hashes_s.observe(perf_counter() - started)
             if found is None:
                 call.fail(to_rpc_error(error or Stopped()))
                 return
@@ -110,7 +115,7 @@ class Maintenance(Service):
             response = HashKVResponse(
                 hash=digest, compact_revision=compact_revision, hash_revision=hash_revision
             )
-            self.respond(call, response, self._member.state.store.revision)
+            self.respond(call, response, store.revision)
 
         self._member.hash_kv(HashKVRequest.FromString(data).revision, done)
 

@@ -70,10 +70,13 @@ class WatchStream:
         self._next_id = 0
         self._is_reading = True
         self._has_refused = False
+        self._is_open = False
         self._fragment_bytes = member.config.max_request_bytes + GRPC_OVERHEAD_BYTES
 
     def start(self) -> None:
         """Begin to listen to the client."""
+        self._is_open = True
+        self._hub.streams += 1
         self._call.on_message = self._hear
         self._call.on_cancel = self._close
         self._call.on_writable = self._go_on
@@ -236,6 +239,9 @@ class WatchStream:
             self._hub.resume(self)
 
     def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._hub.streams -= 1
         watchers, self._watchers = self._watchers, {}
         for watcher in watchers.values():
             self._hub.cancel(watcher)
