@@ -22,7 +22,7 @@ pytestmark = pytest.mark.patches  # the simulator puts its own disk under the me
 PATH = Path("/directory/file")
 # What only the owner of a real file needs.
 NOT_SIMULATED = frozenset(
-    {"open", "close", "abandon", "view", "entries", "sync", "defragment", "give_up_copy"}
+    {"open", "close", "abandon", "view", "open_readers", "entries", "sync", "defragment", "give_up_copy"}
 )
 
 
