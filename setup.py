@@ -1,18 +1,21 @@
 """Builds the compiled twins of the hot rooms; everything else about the package is in `pyproject.toml`.
 
 mypyc turns the modules listed there into C, in one group so that calls between them are C calls.
-This happens only for who asks, by `ETCDPY_PURE=0` in the environment, and fails where there is no compiler
-or no Python headers; everybody else gets the sources, which do the same more slowly. Editable installs are
-always pure; `ETCDPY_PURE=0 python setup.py build_ext --inplace` puts the twins into a working tree, and
-`python setup.py clean_inplace` takes them away.
+`ETCDPY_PURE` in the environment decides: `1` never compiles, `0` fails where it cannot, and without it a
+machine that has no compiler or no Python headers, or on which compiling fails, gets the sources alone, which
+do the same more slowly. Editable installs are always pure; in a working tree the twins are made by
+`ETCDPY_PURE=0 python setup.py build_ext --inplace` and taken away by `python setup.py clean_inplace`.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent
 WORKSHOP = "build/compiled"
 COMMANDS = frozenset({"bdist_wheel", "build", "build_ext", "install"})
-COMPILES = os.environ.get("ETCDPY_PURE") == "0"
-REQUIREMENTS = ["mypy>=2", "types-protobuf"] if COMPILES else []
+PURE = os.environ.get("ETCDPY_PURE", "")
+MUST_COMPILE = PURE == "0"
+PROBE = "#include <Python.h>\nint main(void) { return Py_IsInitialized(); }\n"
 MYPY_FLAGS = ("--config-file=", "--ignore-missing-imports", "--follow-imports=silent", "--no-error-summary")
 
 
@@ -62,9 +66,23 @@ class CleanInplace(Command):
             path.unlink()
 
 
-def is_wanted() -> bool:
+def can_compile() -> bool:
+    """Whether a C file that includes Python's headers compiles here."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    include = sysconfig.get_path("include")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text(PROBE)
+        command = [*compiler, f"-I{include}", "-c", str(source), "-o", str(Path(folder, "probe.o"))]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+
+def is_building() -> bool:
     """Whether this run builds anything: setup.py is also asked for names and requirements."""
-    return COMPILES and not COMMANDS.isdisjoint(sys.argv)
+    return not COMMANDS.isdisjoint(sys.argv)
 
 
 def compiled_modules() -> list[Extension]:
@@ -89,15 +107,31 @@ def compiled_modules() -> list[Extension]:
     )
 
 
-def main() -> None:
-    os.chdir(ROOT)
-    extensions = compiled_modules() if is_wanted() else []
+def build(extensions: list[Extension]) -> None:
     setup(
         options={"build": {"build_base": f"{WORKSHOP}/base"}} if extensions else {},
-        setup_requires=REQUIREMENTS,
         ext_modules=extensions,
         cmdclass={"build_ext": BuildTwins, "clean_inplace": CleanInplace},
     )
+
+
+def main() -> None:
+    os.chdir(ROOT)
+    compiles = MUST_COMPILE or (PURE == "" and can_compile())
+    if not compiles or not is_building():
+        setup(
+            setup_requires=["mypy>=2", "types-protobuf"] if compiles else [],
+            cmdclass={"build_ext": BuildTwins, "clean_inplace": CleanInplace},
+        )
+        return
+    try:
+        build(compiled_modules())
+    except (Exception, SystemExit) as failure:
+        if MUST_COMPILE:
+            raise
+        sys.stderr.write(f"the hot rooms do not compile here, the sources alone are built: {failure}\n")
+        shutil.rmtree(WORKSHOP, ignore_errors=True)
+        build([])
 
 
 main()

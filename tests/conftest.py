@@ -2,10 +2,14 @@
 
 Helpers live in `tests/support` and are imported as `tests.support.*`. The directory above `tests` goes to
 the *end* of the path for that: an installed etcdpy, when there is one, must win over the working tree.
+
+Where its hot rooms are compiled, the servers that tests start run compiled, and the tests themselves run the
+sources, which they may patch; with `ETCDPY_PURE=0` in the environment they run compiled as well.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +20,12 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
-from etcdpy.flavour import is_compiled  # noqa: E402
+import etcdpy  # noqa: E402
+from etcdpy.flavour import PURE, is_compiled, prefer_sources  # noqa: E402
+
+if PURE not in os.environ:
+    prefer_sources(etcdpy.__path__[0])
+
 from tests.support.client import Client  # noqa: E402 - needs the path above
 from tests.support.programs import Kind, candidate_kind, reference_kind  # noqa: E402
 from tests.support.server import Server, pair  # noqa: E402
