@@ -87,7 +87,11 @@ class Store:
         """
         current = self.revision
         if revision > 0:
-            self.check_revision(revision)
+            try:
+                self.check_revision(revision)
+            except (Compacted, FutureRevision):
+                self.observed.ranges += 1
+                raise
             # Inside a transaction the newest entries may be ahead of `current`, and the history has to
             # answer.
             at = 0 if revision == current and self._txn is None else revision

@@ -217,3 +217,11 @@ def test_the_lead_is_moved(etcdctl: Etcdctl, cluster: MixedCluster) -> None:
             printed = etcdctl(f"move-leader {cluster.id_of(target):x}")
             assert "Leadership transferred from" in printed
             eventually(lambda member=target: cluster.leader() is member)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_check_datascale(etcdctl: Etcdctl) -> None:
+    """etcdctl's own opinion on memory: it wants to see the process's metrics."""
+    printed = etcdctl("check datascale --load=s --auto-compact --auto-defrag", seconds_max=300)
+    assert "PASS: " in printed
