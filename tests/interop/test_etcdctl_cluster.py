@@ -221,7 +221,17 @@ def test_the_lead_is_moved(etcdctl: Etcdctl, cluster: MixedCluster) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_check_datascale(etcdctl: Etcdctl) -> None:
-    """etcdctl's own opinion on memory: it wants to see the process's metrics."""
-    printed = etcdctl("check datascale --load=s --auto-compact --auto-defrag", seconds_max=300)
-    assert "PASS: " in printed
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("version", ["3.5", "3.4"])
+def test_check_datascale(candidate: Kind, tmp_path: Path, version: str, members: int) -> None:
+    """etcdctl's own opinion on memory, by the metrics. Its keys are as long as its values, and
+    since 3.5.16 their tombstones stay until the next compaction: not a case for the small quota above.
+    """
+    program = etcdctl_programs().get(version)
+    if program is None:
+        pytest.skip(f"no etcdctl {version} on this machine")
+    with MixedCluster(tmp_path, [candidate] * members) as cluster:
+        etcdctl = Etcdctl(program, ",".join(member.endpoint for member in cluster.members))
+        for _ in range(2):
+            printed = etcdctl("check datascale --load=s --auto-compact --auto-defrag", seconds_max=150)
+            assert "PASS: " in printed
