@@ -45,7 +45,8 @@ def percentiles(latencies: list[float]) -> dict[str, float]:
 
 def load(server: Server, rate: int, seconds: int, samples: Path) -> int:
     """Put for a while; how many puts failed, which count with the time it took to hear of it."""
-    settings = {"callers": CALLERS, "connections": 10, "value": VALUE_BYTES, "prefix": PREFIX}
+    settings: dict[str, int | str] = {"callers": CALLERS, "connections": 10, "value": VALUE_BYTES}
+    settings["prefix"] = PREFIX
     return try_loadgen(
         server.endpoint,
         "put",

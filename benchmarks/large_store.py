@@ -47,7 +47,7 @@ def start_seconds(server: Server, keys: int) -> float:
 
 def put_rates(server: Server, keys: int, *, stride: int) -> dict[str, float]:
     """Puts a second: to keys between those that are there, and to those that are."""
-    load = {
+    load: dict[str, int | str] = {
         "count": PUTS,
         "callers": 100,
         "connections": 10,
@@ -62,7 +62,8 @@ def put_rates(server: Server, keys: int, *, stride: int) -> dict[str, float]:
 
 def empty_rates(server: Server) -> dict[str, float]:
     with server:
-        fill = {"count": SMALL_KEYS, "keys": SMALL_KEYS, "callers": 100, "value": 100, "prefix": PREFIX}
+        fill: dict[str, int | str] = {"count": SMALL_KEYS, "keys": SMALL_KEYS, "callers": 100}
+        fill |= {"value": 100, "prefix": PREFIX}
         run_loadgen(server.endpoint, "fill", stride=STRIDE, **fill)
         return put_rates(server, SMALL_KEYS, stride=STRIDE)
 

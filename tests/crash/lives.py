@@ -34,7 +34,7 @@ LONG_KEY = b"long" * 200
 def make_everything_small() -> None:
     """Segments, steps and batches that a few calls fill."""
     for function in (wal.Log.open, wal.Log.create):
-        function.__func__.__kwdefaults__["segment_bytes"] = SEGMENT_BYTES  # type: ignore[attr-defined]
+        function.__func__.__kwdefaults__["segment_bytes"] = SEGMENT_BYTES  # type: ignore[union-attr]
     vars(defragment)["STEP_ROWS"] = 16
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.support.client import Client, Refusal
 from tests.support.server import pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from google.protobuf.message import Message
@@ -52,6 +52,8 @@ RANGE_ENDS = {
     b"\xff": b"\0",
 }
 ENDS = (b"", b"", b"\0", b"a/2", b"b", b"c", b"z")
+T = TypeVar("T")
+
 LEASES = (71, 72)
 KINDS = (auth_pb2.Permission.READ, auth_pb2.Permission.WRITE, auth_pb2.Permission.READWRITE)
 # Not guarded in 3.5.1 against callers without a token.
@@ -108,7 +110,7 @@ class AuthSequence:
         weights = [weight for weight, _ in self._makers]
         return self._chance.choices([maker for _, maker in self._makers], weights)[0]()
 
-    def _of(self, choices: tuple) -> object:  # type: ignore[type-arg]
+    def _of(self, choices: Sequence[T]) -> T:
         return self._chance.choice(choices)
 
     def _half(self) -> bool:

@@ -72,8 +72,10 @@ class Pair:
         return waits
 
     def close(self) -> None:
-        for one in (*self.clients, *self._open):
-            one.close()
+        for client in self.clients:
+            client.close()
+        for wait in self._open:
+            wait.close()
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +235,7 @@ def test_members_and_the_rest(pair: Pair) -> None:
         ("PUT", "/v2/keys/../keys/dots"),
         ("GET", "/v2/keys/a?wait=%zz"),
     ):
-        pair.call(method, path, **form)
+        pair.call(method, path, None, **form)
     shapes = [shape(client.call("GET", "/v2/stats/self").body) for client in pair.clients]
     assert shapes[0] == shapes[1]
     for path in ("/v2/members", "/v2/members/leader"):
@@ -339,5 +341,5 @@ def test_members_are_not_changed_by_v2_while_auth_is_on(candidate: Kind, tmp_pat
             v3.ask(pb.AuthUserGrantRoleRequest(user="root", role="root"), pb.AuthUserGrantRoleResponse)
             v3.ask(pb.AuthEnableRequest(), pb.AuthEnableResponse)
         body = '{"peerURLs":["http://127.0.0.1:9"]}'
-        assert client.call("POST", "/v2/members", body=body, **headers).status == 401
+        assert client.call("POST", "/v2/members", None, body, **headers).status == 401
         assert client.call("GET", "/v2/members").status == 200
