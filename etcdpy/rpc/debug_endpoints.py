@@ -48,7 +48,7 @@ _TEXT = {"X-Content-Type-Options": "nosniff"}
 
 
 def log_level_route(log: Logger) -> tuple[str, Handler]:
-    """The path at which etcd 3.4 has the level of its log changed."""
+    """The path at which etcd 3.4 lets anybody change the level of its log; here, where profiling is on."""
 
     async def change(request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -98,7 +98,7 @@ def vars_route(raft_status: Callable[[], Mapping[str, object]]) -> tuple[str, Ha
 
 
 def pprof_routes() -> Iterator[tuple[str, Handler]]:
-    """What `--enable-pprof` switches on."""
+    """What `--enable-pprof` switches on, besides `log_level_route`."""
     yield PPROF, _unknown_or_index
     for kind in _KINDS:
         yield PPROF + kind, _show

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from etcdpy.rpc.aiohttp_log import make_logger
 from etcdpy.rpc.http_answers import ANSWER_HEADERS, answer_headers, moved, not_found
+from etcdpy.rpc.http_server import GoServer
 from etcdpy.rpc.port import Http1Session
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ class HttpSite:
         self._routes = dict(routes)
         self._trees = [path for path in self._routes if path.endswith("/")]
         self._sessions: dict[object, Http1Session] = {}
-        self._server = web.Server(
-            self._handle, handler_cancellation=True, access_log=None, logger=make_logger(log)
-        )
+        self._server = GoServer(self._handle, log)
 
     def open(self) -> Http1Session:
         """A session for one connection."""

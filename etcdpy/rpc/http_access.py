@@ -54,7 +54,7 @@ class HttpAccess:
     def refuse(self, request: web.BaseRequest) -> web.Response | None:
         """The answer to a request that must not go on."""
         if not request.secure:
-            host = host_name(request.headers.get("Host", ""))
+            host = host_name(_asked_host(request))
             if self._hosts and ANYBODY not in self._hosts and host not in self._hosts:
                 return failure(421, _UNKNOWN_HOST.format(_quoted(host)))
         elif self._asks_names and request.path.startswith(_GATEWAYS):
@@ -71,6 +71,11 @@ class HttpAccess:
         if origin is not None and origin in self._origins:
             return {"Access-Control-Allow-Origin": origin, **_CORS}
         return {}
+
+
+def _asked_host(request: web.BaseRequest) -> str:
+    """Of a request line with a whole URL, that counts (RFC 9112, section 3.2.2)."""
+    return request.headers.get("Host", "") if request.raw_path.startswith("/") else request.host
 
 
 def host_name(host: str) -> str:

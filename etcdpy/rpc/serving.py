@@ -237,9 +237,9 @@ def _routes(
         (telemetry.families, lambda: router.ledger.families(extensive=is_extensive), health.families)
     )
     probes = dict([("/metrics", metrics.answer), *health.routes()])
-    rest = dict([version_route(member), vars_route(telemetry.raft_status), log_level_route(log)])
+    rest = dict([version_route(member), vars_route(telemetry.raft_status)])
     if config.enable_pprof or config.log_level == DEBUG:
-        rest |= dict(pprof_routes())
+        rest |= dict([*pprof_routes(), log_level_route(log)])
     return probes, rest
 
 
