@@ -82,8 +82,8 @@ class PeerCalls:
         data = LeaseInternalRequest(LeaseTimeToLiveRequest=request).SerializeToString()
         self._spawn(self._ask_leader("/leases/internal", data, judge, done))
 
-    def promote(self, member_id: int, done: Done) -> None:
-        """MemberPromote at the leader."""
+    def promote(self, member_id: int, token: str, done: Done) -> None:
+        """MemberPromote at the leader. Whom the leader refuses gets no answer in time, as in etcd."""
 
         def judge(status: int, body: bytes) -> Result | None:
             if status == 200:
@@ -105,17 +105,18 @@ class PeerCalls:
                 return Result(error=LearnerNotReady() if not_ready else MemberNotLearner())
             return None
 
-        self._spawn(self._ask_leader(f"/members/promote/{member_id}", b"", judge, done))
+        self._spawn(self._ask_leader(f"/members/promote/{member_id}", b"", judge, done, token))
 
-    async def _ask_leader(self, path: str, data: bytes, judge: Judge, done: Done) -> None:
+    async def _ask_leader(self, path: str, data: bytes, judge: Judge, done: Done, token: str = "") -> None:
         member = self._member
         deadline = self._loop.time() + member.request_timeout_s
         refusal: Exception = NoLeader()
+        headers = {**self._headers, "Authorization": token} if token else self._headers
         while (left := deadline - self._loop.time()) > 0:
             leader = member.state.membership.get(member.leader_id)
             if leader is not None:
                 refusal = Timeout()
-                result = await self._ask(leader, path, data, judge, left)
+                result = await self._ask(leader, path, data, headers, judge, left)
                 if result is not None:
                     done(result)
                     return
@@ -123,13 +124,19 @@ class PeerCalls:
         done(Result(error=refusal))
 
     async def _ask(
-        self, leader: ClusterMember, path: str, data: bytes, judge: Judge, seconds: float
+        self,
+        leader: ClusterMember,
+        path: str,
+        data: bytes,
+        headers: Mapping[str, str],
+        judge: Judge,
+        seconds: float,
     ) -> Result | None:
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=2)
         for url in leader.peer_urls:
             try:
                 async with self._session.post(
-                    url + path, data=data, headers=self._headers, timeout=timeout
+                    url + path, data=data, headers=headers, timeout=timeout
                 ) as response:
                     result = judge(response.status, await response.content.read(ANSWER_BYTES_MAX))
             except (aiohttp.ClientError, OSError, TimeoutError, DecodeError, MalformedMember):

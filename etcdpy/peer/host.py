@@ -59,8 +59,8 @@ class PeerHost(Protocol):
     def lease_time_to_live(self, data: bytes, done: Callable[[int, bytes], None]) -> None:
         """POST /leases/internal; `done(status, body)`."""
 
-    def promote(self, member_id: int, done: Callable[[int, bytes], None]) -> None:
-        """POST /members/promote/<id>; `done(status, body)`."""
+    def promote(self, member_id: int, token: str, done: Callable[[int, bytes], None]) -> None:
+        """POST /members/promote/<id>, with the token of the client who asks; `done(status, body)`."""
 
     def hash_kv(self, revision: int, done: Callable[[int, bytes], None]) -> None:
         """GET /members/hashkv; `done(status, body)`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -42,6 +42,18 @@ SMALL_BODY_BYTES_MAX = 64 * 1024
 SNAPSHOT_CHUNK_BYTES = 256 * 1024
 
 
+class _Request(web.BaseRequest):
+    """A request whose answer does not say what program gave it: etcd's do not."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        response.headers.pop("Server", None)
+
+
+def _nameless(*parts: Any) -> web.BaseRequest:
+    message, payload, protocol, writer, task = parts
+    return _Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
 class PeerListener:
     """Serves one member's peer port."""
 
@@ -64,7 +76,7 @@ class PeerListener:
             "/version": ("GET", self._version),
         }
         # Without cancellation a stream would outlive the peer that has hung up.
-        self.server = web.Server(self.handle, handler_cancellation=True)
+        self.server = web.Server(self.handle, handler_cancellation=True, request_factory=_nameless)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -219,7 +231,8 @@ class PeerListener:
         text = request.path.removeprefix("/members/promote/")
         if not text.isascii() or not text.isdigit() or int(text) >= 1 << 64:
             raise Refused(404, f"member {text} not found in cluster")
-        return await _answer(lambda done: self._host.promote(int(text), done), "application/json")
+        token = request.headers.get("Authorization", "")
+        return await _answer(lambda done: self._host.promote(int(text), token, done), "application/json")
 
     async def _downgrade_enabled(self, request: web.BaseRequest) -> web.StreamResponse:
         response = await _answer(self._host.downgrade_enabled, "text/plain")
@@ -262,7 +275,9 @@ async def _chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
 
 
 def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
-    """A refusal in the form of Go's http.Error."""
+    """A refusal in the form of Go's http.Error, or as JSON if it is that already."""
+    if text.startswith("{"):
+        return web.Response(status=status, text=text, content_type="application/json", headers=headers)
     return web.Response(
         status=status,
         text=text + "\n",

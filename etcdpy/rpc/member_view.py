@@ -142,8 +142,11 @@ class MemberView(Protocol):
         | rpc_pb2.MemberUpdateRequest
         | rpc_pb2.MemberPromoteRequest,
         done: Done,
+        token: str = "",
     ) -> None:
-        """Add, remove, update or promote a member; the response is the matching message."""
+        """Add, remove, update or promote a member; the response is the matching message. The caller's token
+        is for the leader, who decides on a promotion and asks again whether the caller may.
+        """
 
     def move_leader(self, target_id: int, done: Done) -> None:
         """Hand leadership over; `done` once the target leads. Errors: NotLeader, BadLeaderTransferee,

@@ -46,8 +46,8 @@ class Forwarding(Protocol):
     def lease_time_to_live(self, request: pb.LeaseTimeToLiveRequest, done: Done) -> None:
         """LeaseTimeToLive at the leader."""
 
-    def promote(self, member_id: int, done: Done) -> None:
-        """MemberPromote at the leader."""
+    def promote(self, member_id: int, token: str, done: Done) -> None:
+        """MemberPromote at the leader, for a caller who has shown this token."""
 
 
 class Front:
@@ -139,7 +139,7 @@ class Front:
         """All members, sorted by id."""
         return self._reconfiguration.member_list()
 
-    def change_members(self, request: MemberChange, done: Done) -> None:
+    def change_members(self, request: MemberChange, done: Done, token: str = "") -> None:
         """Add, remove, update or promote a member."""
         if isinstance(request, pb.MemberAddRequest):
             self._reconfiguration.add(request, done)
@@ -150,7 +150,7 @@ class Front:
         elif self._member.is_leader:
             self._reconfiguration.promote(request.ID, done)
         else:
-            self._forwarding.promote(request.ID, done)
+            self._forwarding.promote(request.ID, token, done)
 
     def move_leader(self, target_id: int, done: Done) -> None:
         """Hand leadership over."""

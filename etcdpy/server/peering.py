@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
+from etcdpy.auth import NOBODY, AuthError
 from etcdpy.cluster.membership import MemberNotFound, MemberNotLearner
 from etcdpy.lease import LeaseNotFound, NotPrimary
 from etcdpy.mvcc import Compacted, FutureRevision
@@ -20,6 +21,7 @@ from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.raft.errors import LogDiverged
 from etcdpy.server.errors import LearnerNotReady
 from etcdpy.server.member import PermanentlyRemoved
+from etcdpy.server.reconfigure import NOT_READY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,8 +190,10 @@ class Peering:
 
         self.member.when_caught_up(look)
 
-    def promote(self, member_id: int, done: Answer) -> None:
-        """POST /members/promote/<id>; `done(status, body)`."""
+    def promote(self, member_id: int, token: str, done: Answer) -> None:
+        """POST /members/promote/<id>; `done(status, body)`. While auth is on the member that passes this on
+        shows its caller's token, which etcd before 3.7 does not; nobody else may.
+        """
 
         def promoted(result: Result) -> None:
             error = result.error
@@ -200,10 +204,17 @@ class Peering:
             elif isinstance(error, MemberNotLearner):
                 done(412, str(error).encode())
             elif isinstance(error, LearnerNotReady):
-                done(412, b"etcdserver: can only promote a learner member which is in sync with leader")
+                done(412, NOT_READY.encode())
             else:
                 done(500, UNKNOWN_ERROR)
 
+        auth = self.member.state.auth
+        if auth.is_enabled:
+            try:
+                auth.check_admin(auth.identify(token) if token else NOBODY)
+            except AuthError:
+                done(500, UNKNOWN_ERROR)
+                return
         self.front.change_members(pb.MemberPromoteRequest(ID=member_id), promoted)
 
 

@@ -17,7 +17,16 @@ from etcdpy.cluster.membership import MemberNotFound, MemberNotLearner, Membersh
 from etcdpy.cluster.urls import BadUrl, parse_urls
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.raft.messages import ConfChange, ConfChangeType
-from etcdpy.server.errors import LearnerNotReady, MemberBadUrls, MemberNotEnoughStarted, Unhealthy
+from etcdpy.server.errors import (
+    CallerCanceled,
+    CallerDeadline,
+    LearnerNotReady,
+    MemberBadUrls,
+    MemberNotEnoughStarted,
+    ProposalDropped,
+    Stopped,
+    Unhealthy,
+)
 from etcdpy.server.results import Result
 
 if TYPE_CHECKING:
@@ -32,6 +41,18 @@ if TYPE_CHECKING:
 CONNECTED_S = 5.0
 # A learner may vote once it has this share of the leader's log.
 READY_SHARE = 0.9
+
+
+NOT_READY = "etcdserver: can only promote a learner member which is in sync with leader"
+# What the metric of failed promotions calls them: etcd's texts inside of the server.
+_REASONS: dict[type[Exception], str] = {
+    LearnerNotReady: NOT_READY,
+    MemberNotEnoughStarted: "etcdserver: re-configuration failed due to not enough started members",
+    Stopped: "etcdserver: server stopped",
+    CallerDeadline: "context deadline exceeded",
+    CallerCanceled: "context canceled",
+    ProposalDropped: "raft proposal dropped",
+}
 
 
 class Connections(Protocol):
@@ -119,7 +140,7 @@ class Reconfiguration:
             if result.error is None:
                 observed.promotions += 1
             else:
-                reason = type(result.error).__name__
+                reason = _REASONS.get(type(result.error)) or str(result.error) or type(result.error).__name__
                 observed.failed_promotions[reason] = observed.failed_promotions.get(reason, 0) + 1
             done(result)
 

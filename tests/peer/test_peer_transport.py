@@ -80,7 +80,7 @@ class Host:
     def lease_time_to_live(self, data: bytes, done: Callable[[int, bytes], None]) -> None:
         done(200, data)
 
-    def promote(self, member_id: int, done: Callable[[int, bytes], None]) -> None:
+    def promote(self, member_id: int, token: str, done: Callable[[int, bytes], None]) -> None:
         done(200, str(member_id).encode())
 
     def hash_kv(self, revision: int, done: Callable[[int, bytes], None]) -> None:

@@ -302,7 +302,7 @@ class FakeMember:
         else:
             done(Result(response, None, self.state.store.revision))
 
-    def change_members(self, request: Any, done: Done) -> None:
+    def change_members(self, request: Any, done: Done, token: str = "") -> None:
         responses = {
             "MemberAddRequest": pb.MemberAddResponse(member=pb.Member(ID=7), members=self.members),
             "MemberRemoveRequest": pb.MemberRemoveResponse(members=self.members),

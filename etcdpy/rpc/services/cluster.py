@@ -13,7 +13,7 @@ from etcdpy.proto.rpc_pb2 import (
     MemberUpdateRequest,
 )
 from etcdpy.rpc.errors import to_rpc_error
-from etcdpy.rpc.guard import check_admin, user_info
+from etcdpy.rpc.guard import check_admin, token_of, user_info
 from etcdpy.rpc.router import Kind, Method
 from etcdpy.rpc.services.base import Service
 from etcdpy.rpc.services.kv import when_confirmed
@@ -71,9 +71,11 @@ class Cluster(Service):
         call: Call,
         request: MemberAddRequest | MemberRemoveRequest | MemberUpdateRequest | MemberPromoteRequest,
     ) -> None:
+        token = ""
         if self._member.state.auth.is_enabled:
             check_admin(self._member, call)
-        self._member.change_members(request, self._answer_change(call))
+            token = token_of(call) or ""
+        self._member.change_members(request, self._answer_change(call), token)
 
     def _answer_change(self, call: Call) -> Done:
         def done(result: Result) -> None:
