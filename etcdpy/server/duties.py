@@ -113,6 +113,16 @@ class Duties:
         if member.state.store.compaction_pending and not self._compacting:
             self._run_compaction()
 
+    def leader_found(self) -> None:
+        """There is a leader: what a start waits for does not wait for the next tick as well."""
+        if not self.published:
+            self.later(0, self._introduce)
+
+    def _introduce(self) -> None:
+        if not self._member.is_stopped:
+            self._maybe_publish()
+            self._versions.tick(self._member.clock())
+
     def later(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Call back after `delay_s` seconds."""
         self._timer.call_later(delay_s, callback)

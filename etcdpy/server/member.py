@@ -566,6 +566,8 @@ class Member:
             self._leader = soft_state.leader
         if not self.is_leader:
             self.state.lessor.demote()
+        if soft_state.leader and self.duties is not None:
+            self.duties.leader_found()
         self.on_leader_change(soft_state.leader)
 
     def _timeout_error(self, wait: Wait) -> Exception:

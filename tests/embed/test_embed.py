@@ -51,6 +51,16 @@ def test_a_member_lives_inside_a_test_and_leaves_nothing() -> None:
     gc.collect()
 
 
+def test_a_start_waits_for_no_tick(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        config = Config.for_test(tmp_path)
+        config.heartbeat_interval_ms, config.election_timeout_ms = 60_000, 600_000
+        async with asyncio.timeout(30), embed.member(config) as etcd:
+            assert etcd.client_urls
+
+    asyncio.run(scenario())
+
+
 def test_two_members_in_one_process_do_not_meet() -> None:
     async def scenario() -> None:
         async with (
