@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 
 KEYS = 10_000
 VALUE = b"v" * 256
-# The end of each answer: the trailers of a call that went well.
+LEASES = 100
+KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive"
+# In each answer once: the trailers of a call that went well, or where the client leaves first, the headers.
 TRAILERS = prepare_headers([("grpc-status", "0"), ("grpc-message", "")]).block
+HEADERS = prepare_headers([(":status", "200"), ("content-type", "application/grpc")]).block
 GREETING = PREFACE + encode_frame(4, 0, 0, b"") + encode_frame(4, 1, 0, b"")
 
 
@@ -74,12 +77,26 @@ def status(number: int) -> Message:
     return pb.StatusRequest()
 
 
+def lease_id(number: int) -> int:
+    """Of the size that etcd gives them."""
+    return 0x694D_8F3C_0000_0000 + number
+
+
+def grant(number: int) -> Message:
+    return pb.LeaseGrantRequest(ID=lease_id(number), TTL=3600)
+
+
+def keep_alive(number: int) -> Message:
+    return pb.LeaseKeepAliveRequest(ID=lease_id(number % LEASES))
+
+
 CASES: dict[str, tuple[str, Callable[[int], Message]]] = {
     "put": ("/etcdserverpb.KV/Put", put),
     "txn": ("/etcdserverpb.KV/Txn", txn),
     "range": ("/etcdserverpb.KV/Range", get),
     "serializable range": ("/etcdserverpb.KV/Range", local_get),
     "status": ("/etcdserverpb.Maintenance/Status", status),
+    "keep-alive": (KEEP_ALIVE, keep_alive),
 }
 
 
@@ -89,6 +106,7 @@ class Client:
     def __init__(self, server: embed.Server, path: str, calls: list[bytes], depth: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._batches = iter(_batches(path, calls, depth))
+        self._mark = HEADERS if path == KEEP_ALIVE else TRAILERS
         self._depth = depth
         self._answered = 0
         self._rest = b""
@@ -108,7 +126,7 @@ class Client:
             self._connection.data_received(batch)
 
     def write(self, data: bytes) -> None:
-        self._answered += data.count(TRAILERS)
+        self._answered += data.count(self._mark)
         if self._answered >= self._depth:
             self._answered = 0
             self._loop.call_soon(self.go)
@@ -134,7 +152,8 @@ class Client:
 
 
 def _batches(path: str, calls: list[bytes], depth: int) -> list[bytes]:
-    """The frames of all calls, so many in one read."""
+    """The frames of all calls, so many in one read. A stream of renewals is left as etcd's client does it."""
+    leaves = path == KEEP_ALIVE
     encoder = Encoder()
     frames = []
     for number, message in enumerate(calls):
@@ -152,9 +171,25 @@ def _batches(path: str, calls: list[bytes], depth: int) -> list[bytes]:
         stream_id = 2 * number + 1
         body = b"\0" + len(message).to_bytes(4, "big") + message
         frames.append(
-            encode_frame(1, 4, stream_id, encoder.encode(fields)) + encode_frame(0, 1, stream_id, body)
+            encode_frame(1, 4, stream_id, encoder.encode(fields))
+            + encode_frame(0, 0 if leaves else 1, stream_id, body)
         )
-    return [b"".join(frames[start : start + depth]) for start in range(0, len(frames), depth)]
+    batches = []
+    for start in range(0, len(frames), depth):
+        left = range(2 * (start - depth) + 1, 2 * start, 2) if leaves and start else ()
+        resets = [encode_frame(3, 0, stream_id, b"\0\0\0\x08") for stream_id in left]
+        batches.append(b"".join((*resets, *frames[start : start + depth])))
+    return batches
+
+
+async def prepare(server: embed.Server) -> None:
+    """The keys and leases of the other cases."""
+    await measure(server, "put", KEYS, 10, 10)
+    grants = [grant(number).SerializeToString() for number in range(LEASES)]
+    client = Client(server, "/etcdserverpb.Lease/LeaseGrant", grants, 10)
+    client.go()
+    await client.done
+    client.leave()
 
 
 async def measure(server: embed.Server, name: str, calls: int, connections: int, depth: int) -> float:
@@ -180,11 +215,11 @@ async def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
         server = await embed.start(Config.for_test(Path(directory)), Logger.silent())
         try:
+            await prepare(server)
             for name in CASES:
                 if arguments.only and name not in arguments.only:
                     continue
                 load = (arguments.calls, arguments.connections, arguments.depth)
-                await measure(server, "put", KEYS, 10, 10)
                 figures = [await measure(server, name, *load) for _ in range(arguments.repeat)]
                 print(
                     f"{name:20} {min(figures):8.2f} us   ({', '.join(f'{f:.1f}' for f in figures)})",

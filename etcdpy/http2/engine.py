@@ -624,9 +624,13 @@ class Engine(SendingHalf):
         """Section 6.4."""
         if end - start != 4:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM of a wrong size")
-        if not self._judge(RST_STREAM, stream_id, self._streams.get(stream_id)):
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._judge(RST_STREAM, stream_id, None)
             return
-        if not self._peer_resets.take(self._now):
+        # Who was answered and took all of it has got past no limit. It is how clients leave a stream that
+        # the server would keep open: those of etcd do so after every single renewal of a lease.
+        if (stream.queued or not stream.answered) and not self._peer_resets.take(self._now):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many requests were given up")
         self._drop_stream(stream_id, State.RESET_BY_PEER, int.from_bytes(data[start:end], "big"))
 

@@ -74,8 +74,8 @@ class Limits:
     # Floods: burst and refill per second.
     peer_resets_burst: int = 1000
     peer_resets_per_second: float = 100.0
-    """RST_STREAM for running requests (rapid reset, CVE-2023-44487). A thousand callers may give up in the
-    same moment."""
+    """RST_STREAM for requests that are not answered yet (rapid reset, CVE-2023-44487). A thousand callers may
+    give up in the same moment."""
     our_resets_burst: int = 200
     our_resets_per_second: float = 20.0
     """Stream errors that the peer provokes (MadeYouReset, CVE-2025-8671), refusals included. Honest clients

@@ -124,6 +124,7 @@ class SendingHalf(ABC):
             stream.finished = True
             return True
         self._write_headers(stream_id, headers, end_stream)
+        stream.answered = True
         if end_stream:
             self._end(stream_id, stream)
         return True

@@ -63,6 +63,7 @@ class Stream:
     """What we know of a stream that is OPEN or HALF_CLOSED_REMOTE."""
 
     __slots__ = (
+        "answered",
         "choked",
         "content_left",
         "finished",
@@ -83,6 +84,8 @@ class Stream:
         """Bytes that `content-length` still promises; None if it was not given."""
         self.received = 0
         """Bytes of DATA, padding included, that no WINDOW_UPDATE has given back yet."""
+        self.answered = False
+        """The headers of the answer have been given out."""
         self.held = False
         """No WINDOW_UPDATE until `Engine.release`."""
         self.queue: deque[bytes | memoryview] | None = None

@@ -144,6 +144,7 @@ class Call(ABC):
         """End the call over the head of its service, which hears of it by `on_cancel`."""
         if self.closed:
             return
+        on_cancel = self.on_cancel  # which the end of the call may let go
         self.fail(error)
-        if self.on_cancel is not None:
-            self.on_cancel()
+        if on_cancel is not None:
+            on_cancel()

@@ -134,6 +134,11 @@ def encode_single(header: bytes, kv: bytes, tail: bytes = b"\x20\x01") -> bytes:
     return b"%b%b%b%b" % (header, _KVS[len(kv)], kv, tail)
 
 
+def encode_renewal(header: bytes, lease_id: int, ttl: int) -> bytes:
+    """LeaseKeepAliveResponse of a lease that was renewed."""
+    return b"".join((header, b"\x10", encode_varint(lease_id), b"\x18", encode_varint(ttl)))
+
+
 def single_key(data: bytes) -> tuple[bytes, bool] | None:
     """The key of a RangeRequest that holds nothing but a key and perhaps `serializable`, and whether it does.
 

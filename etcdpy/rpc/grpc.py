@@ -133,7 +133,7 @@ class GrpcLayer:
 
     def on_headers(self, stream_id: int, headers: RequestHeaders, end_stream: bool) -> None:
         """A call begins."""
-        route = self._route_of(headers)
+        route, timeout_s = self._timed_route(headers)
         if route.refusal is not None:
             if route.is_plain and self.serves_plain:
                 self._open_plain(stream_id, headers, end_stream)
@@ -145,11 +145,11 @@ class GrpcLayer:
             call.fail(self._router.unknown(headers.path))
             return
         self.calls[stream_id] = call
-        if route.timeout_s is not None:
-            if not route.timeout_s:
+        if timeout_s is not None:
+            if not timeout_s:
                 call.fail(CALLER_DEADLINE)
                 return
-            call.deadline = self.now() + route.timeout_s
+            call.deadline = self.now() + timeout_s
             self._deadlines.add(call)
         if route.method.kind is Kind.BIDI_STREAM:
             self._router.start(route.method, call)
@@ -160,26 +160,35 @@ class GrpcLayer:
         """A call with all of its request: most of them, so nothing here is done in two steps that can be done
         in one. What is special in any way goes through `on_headers` and `on_data`.
         """
-        base, varied, size = headers.base, headers.varied, len(data) - PREFIX_BYTES
+        route, timeout_s = self._timed_route(headers)
+        method, size = route.method, len(data) - PREFIX_BYTES
+        if (
+            method is None
+            or method.kind is Kind.BIDI_STREAM
+            or timeout_s == 0.0
+            or not 0 <= size <= self.receive_bytes_max
+            or data[0]
+            or int.from_bytes(data[1:PREFIX_BYTES], "big") != size
+        ):
+            self.on_headers(stream_id, headers, False)
+            self.on_data(stream_id, data, True)
+            return
+        call = EngineCall(self, stream_id, headers.path, route, self._peer, is_whole=True)
+        self.calls[stream_id] = call
+        if timeout_s is not None:
+            call.deadline = self.now() + timeout_s
+            self._deadlines.add(call)
+        self._router.start(method, call, data[PREFIX_BYTES:])
+
+    def _timed_route(self, headers: RequestHeaders) -> tuple[Route, float | None]:
+        """The route of a call and its timeout, which is all that tells it from many calls before it."""
+        base, varied = headers.base, headers.varied
         if base is not None and varied is not None and varied[0] == TIMEOUT and isinstance(base.memo, Route):
-            route, timeout_s = base.memo, parse_timeout(varied[1])
-            method = route.method
-            if (
-                timeout_s
-                and method is not None
-                and method.kind is not Kind.BIDI_STREAM
-                and 0 <= size <= self.receive_bytes_max
-                and not data[0]
-                and int.from_bytes(data[1:PREFIX_BYTES], "big") == size
-            ):
-                call = EngineCall(self, stream_id, headers.path, route, self._peer, is_whole=True)
-                call.deadline = self.now() + timeout_s
-                self.calls[stream_id] = call
-                self._deadlines.add(call)
-                self._router.start(method, call, data[PREFIX_BYTES:])
-                return
-        self.on_headers(stream_id, headers, False)
-        self.on_data(stream_id, data, True)
+            timeout_s = parse_timeout(varied[1])
+            if timeout_s is not None:
+                return base.memo, timeout_s
+        route = self._route_of(headers)
+        return route, route.timeout_s
 
     def _route_of(self, headers: RequestHeaders) -> Route:
         route = headers.memo
@@ -190,7 +199,7 @@ class GrpcLayer:
         if base is None:
             headers.memo = route
         elif headers.varied is not None and headers.varied[0] == TIMEOUT and not isinstance(base.memo, Route):
-            # The next requests differ by their timeout alone: `on_request` finds here what they share.
+            # The next requests differ by their timeout alone: `_timed_route` finds here what they share.
             base.memo = _route(base, self._router, self._routes)
         return route
 
@@ -424,10 +433,11 @@ class EngineCall(Call):
     def leave(self) -> None:
         """The client has gone away."""
         if not self._closed:
+            on_cancel = self.on_cancel
             self._count_failure(None)
             self._end()
-            if self.on_cancel is not None:
-                self.on_cancel()
+            if on_cancel is not None:
+                on_cancel()
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -565,6 +575,9 @@ class EngineCall(Call):
         if self.started_at:
             self._layer.timed(self)
         self._closed = True
+        # Service and call let go of each other. Short streams by the thousand would otherwise be left to the
+        # garbage collector, for which everybody waits.
+        self.on_message = self.on_half_close = self.on_cancel = self.on_writable = None
         self._batch = None
         self._batch_bytes = 0
         if self.buffer is not None:

@@ -153,6 +153,9 @@ class MemberView(Protocol):
         TimeoutLeaderTransfer.
         """
 
+    def maybe_renew_lease(self, lease_id: int) -> int | None:
+        """Renew a lease if this member can at once; its TTL, or None if `renew_lease` has to see to it."""
+
     def renew_lease(self, lease_id: int, done: Done) -> None:
         """Renew a lease, at the leader wherever that is; the response is LeaseKeepAliveResponse with ID and
         TTL.

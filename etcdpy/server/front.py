@@ -168,6 +168,22 @@ class Front:
 
     # Leases.
 
+    def maybe_renew_lease(self, lease_id: int) -> int | None:
+        """Renew a lease if it is measured here, runs, and its renewal changes nothing in the log: its TTL, or
+        None, and nothing was done.
+        """
+        member = self._member
+        if not member.is_leader:
+            return None
+        lessor = member.state.lessor
+        lease = lessor.lookup(lease_id)
+        if lease is None or lease.remaining_ttl:
+            return None
+        try:
+            return lessor.renew(lease_id, member.clock())
+        except LeaseError:
+            return None
+
     def renew_lease(self, lease_id: int, done: Done) -> None:
         """Renew a lease where the time is measured."""
         member = self._member

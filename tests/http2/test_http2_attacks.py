@@ -82,6 +82,25 @@ def test_peer_resets_spare_a_client_that_gives_up_now_and_then() -> None:
     check_alive(client)
 
 
+@pytest.mark.parametrize("has_window", [True, False])
+def test_peer_resets_of_requests_that_were_answered(has_window: bool) -> None:
+    """They are no attack, unless the peer leaves the answer lying."""
+    client = Client()
+    client.send(settings((4, 1000 if has_window else 0)), window_update(0, MIB))
+    stood = 0
+    for stream_id in range(1, 6001, 2):
+        client.send(request(stream_id))
+        client.engine.send_headers(stream_id, ANSWER)
+        client.engine.send_data(stream_id, b"yes")
+        assert client.read()
+        client.send(reset(stream_id))
+        if client.engine.closed:
+            break
+        stood += 1
+    assert stood == (3000 if has_window else Limits().peer_resets_burst)
+    assert client.code == (None if has_window else CALM)
+
+
 # MadeYouReset: errors that make us reset while the work goes on
 
 

@@ -314,6 +314,10 @@ class FakeMember:
     def move_leader(self, target_id: int, done: Done) -> None:
         self._answer(target_id, None, done)
 
+    def maybe_renew_lease(self, lease_id: int) -> int | None:
+        lease = self.state.lessor.lookup(lease_id)
+        return None if self.is_holding or self.other_error is not None or lease is None else lease.ttl
+
     def renew_lease(self, lease_id: int, done: Done) -> None:
         def answer() -> None:
             lease = self.state.lessor.lookup(lease_id)

@@ -4,7 +4,6 @@ alone.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from etcdpy.auth import AuthError, AuthOldRevision
@@ -18,6 +17,7 @@ from etcdpy.proto.rpc_pb2 import (
     LeaseStatus,
     LeaseTimeToLiveRequest,
 )
+from etcdpy.rpc.encoding import encode_renewal
 from etcdpy.rpc.errors import FAULTS, Code, to_rpc_error
 from etcdpy.rpc.guard import check_lease, check_lease_keys, user_info
 from etcdpy.rpc.router import Kind, Method
@@ -112,13 +112,17 @@ class Lease(Service):
 
 
 class _KeepAliveStream:
-    """One stream of renewals, answered in the order in which they came."""
+    """One stream of renewals, answered in the order in which they came: at once where this member knows the
+    time.
+    """
+
+    __slots__ = ("_call", "_half_closed", "_header", "_is_renewing", "_member", "_paused", "_waiting")
 
     def __init__(self, member: MemberView, header: Callable[[int], bytes], call: Call) -> None:
         self._member = member
         self._header = header
         self._call = call
-        self._waiting: deque[int] = deque()
+        self._waiting: list[int] = []
         self._is_renewing = False
         self._half_closed = False
         self._paused = False
@@ -130,43 +134,59 @@ class _KeepAliveStream:
         self._call.on_writable = self._go_on
 
     def _hear(self, data: bytes) -> None:
+        call = self._call
         try:
-            self._waiting.append(LeaseKeepAliveRequest.FromString(data).ID)
+            lease_id = LeaseKeepAliveRequest.FromString(data).ID
         except FAULTS as error:
-            self._call.fail(to_rpc_error(error))
+            call.fail(to_rpc_error(error))
             return
-        self._go_on()
+        if not self._waiting and self._may_renew():
+            self._renew(lease_id)
+            return
+        self._waiting.append(lease_id)
         if len(self._waiting) >= WAITING_RENEWALS_MAX and not self._paused:
             self._paused = True
-            self._call.pause_reading()
+            call.pause_reading()
 
     def _half_close(self) -> None:
         self._half_closed = True
         self._go_on()
 
     def _go_on(self) -> None:
-        call = self._call
         # A renewal may be answered before `renew_lease` returns; the loop takes it from there instead of
         # going deeper.
-        while self._waiting and not self._is_renewing and call.pending_bytes < PENDING_BYTES_MAX:
-            self._renew(self._waiting.popleft())
+        while self._waiting and self._may_renew():
+            self._renew(self._waiting.pop(0))
         if self._paused and len(self._waiting) < WAITING_RENEWALS_MAX // 2:
             self._paused = False
-            call.resume_reading()
+            self._call.resume_reading()
         if self._half_closed and not self._waiting and not self._is_renewing:
-            call.finish()
+            self._call.finish()
+
+    def _may_renew(self) -> bool:
+        return not self._is_renewing and self._call.pending_bytes < PENDING_BYTES_MAX
 
     def _renew(self, lease_id: int) -> None:
-        if self._member.state.auth.is_enabled:
+        member, call = self._member, self._call
+        state = member.state
+        if state.auth.is_enabled:
             try:
-                check_lease(self._member, self._call, lease_id)
+                check_lease(member, call, lease_id)
             except AuthError as error:
                 self._waiting.clear()
-                self._call.fail(to_rpc_error(error))
+                call.fail(to_rpc_error(error))
                 return
-        self._is_renewing = True
         # etcd notes the revision before it renews.
-        header = self._header(self._member.state.store.revision)
+        header = self._header(state.store.revision)
+        ttl = member.maybe_renew_lease(lease_id)
+        if ttl is None:
+            self._ask(lease_id, header)
+        else:
+            call.send(encode_renewal(header, lease_id, ttl))
+
+    def _ask(self, lease_id: int, header: bytes) -> None:
+        """Have a lease renewed that takes time or another member."""
+        self._is_renewing = True
         returned = False
 
         def done(result: Result) -> None:
