@@ -172,8 +172,8 @@ class MemberView(Protocol):
     def lease_ids(self) -> list[int]:
         """All leases as this member knows them, by remaining time."""
 
-    def status(self) -> rpc_pb2.StatusResponse:
-        """All of Status but the header."""
+    def status(self) -> bytes:
+        """All of Status but the header, serialized."""
 
     def defragment(self, done: Done) -> None:
         """Give unused space of the backend back to the file system."""

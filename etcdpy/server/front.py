@@ -17,6 +17,7 @@ from etcdpy.server.alarms import NOSPACE
 from etcdpy.server.downgrade import Downgrades
 from etcdpy.server.errors import BadLeaderTransferee, LeaderChanged, NotLeader
 from etcdpy.server.results import Result
+from etcdpy.server.status import StatusReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,7 @@ class Front:
         self.request_ids: RequestIds = member.request_ids
         self.statistics: Statistics | None = None
         self._downgrades = Downgrades(member)
+        self._status = StatusReport(member)
         self._judged_version: Version | None = None
         self._is_capable = True
         self.propose = member.propose
@@ -238,40 +240,9 @@ class Front:
 
     # One member's care.
 
-    def status(self) -> pb.StatusResponse:
-        """All of Status but the header."""
-        member, state = self._member, self._member.state
-        errors = [] if member.leader_id else ["etcdserver: no leader"]
-        if state.alarms:
-            errors += [
-                f"memberID:{alarm.memberID} alarm:{pb.AlarmType.Name(alarm.alarm)} "
-                for alarm in state.alarms.list()
-            ]
-        response = pb.StatusResponse(
-            version=ETCD_VERSION,
-            dbSize=state.backend.size_bytes,
-            dbSizeInUse=state.backend.size_in_use_bytes,
-            leader=member.leader_id,
-            raftIndex=member.commit_index,
-            raftTerm=member.raft_term,
-            raftAppliedIndex=member.applied_index,
-            errors=errors,
-            isLearner=member.is_learner,
-            storageVersion=self.storage_version,
-            dbSizeQuota=state.quota.limit_bytes,
-        )
-        job = state.membership.downgrade
-        response.downgradeInfo.SetInParent()
-        if job is not None:
-            response.downgradeInfo.enabled = True
-            response.downgradeInfo.targetVersion = str(job.target)
-        return response
-
-    @property
-    def storage_version(self) -> str:
-        """The schema of the backend, which follows the cluster version; empty before 3.6."""
-        version = self.state.membership.cluster_version
-        return str(version) if version is not None and version >= Version(3, 6) else ""
+    def status(self) -> bytes:
+        """All of Status but the header, serialized."""
+        return self._status.encoded()
 
     def defragment(self, done: Done) -> None:
         """Give unused space back to the file system."""

@@ -22,6 +22,7 @@ from etcdpy.raft.errors import LogDiverged
 from etcdpy.server.errors import LearnerNotReady
 from etcdpy.server.member import PermanentlyRemoved
 from etcdpy.server.reconfigure import NOT_READY
+from etcdpy.server.status import storage_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,7 @@ class Peering:
         versions = {
             "etcdserver": ETCD_VERSION,
             "etcdcluster": NOT_DECIDED if version is None else str(version),
-            "storage": self.front.storage_version or SCHEMA_BEFORE_3_6,
+            "storage": storage_version(self.front.state) or SCHEMA_BEFORE_3_6,
         }
         return json.dumps(versions, separators=(",", ":")).encode()
 

@@ -339,8 +339,9 @@ class FakeMember:
     def lease_ids(self) -> list[int]:
         return [lease.id for lease in self.state.lessor.leases()]
 
-    def status(self) -> pb.StatusResponse:
-        return pb.StatusResponse(version="3.6.5", leader=self.leader_id, raftTerm=self.raft_term)
+    def status(self) -> bytes:
+        status = pb.StatusResponse(version="3.6.5", leader=self.leader_id, raftTerm=self.raft_term)
+        return status.SerializeToString()
 
     def hash(self, done: Callable[[int | None, Exception | None], None]) -> None:
         done(self.state.store.hash(), None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from etcdpy.rpc.encoding import HeaderEncoder
 from etcdpy.rpc.errors import to_rpc_error
 from etcdpy.rpc.guard import auth_info
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from etcdpy.server.results import Done, Result
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Service:
     """Base of the services."""
 

@@ -69,7 +69,8 @@ class Maintenance(Service):
     def status(self, call: Call, data: bytes) -> None:
         """How this member sees itself."""
         self._check_user(call)
-        self.respond(call, self._member.status(), self._member.state.store.revision)
+        member = self._member
+        call.reply(self.header(member.state.store.revision) + member.status())
 
     def defragment(self, call: Call, data: bytes) -> None:
         """Shrink the backend."""
