@@ -3,13 +3,14 @@
 For people without Docker, and for tests that want real processes. A `Cluster` is a directory and a range of
 ports; `start` launches all members at once (a founder waits for the others before it serves), `kill` and
 `start_member` do to one of them what a machine's fate would. The command runs one in the foreground, prints
-where clients reach it and shows what its members log.
+where clients reach it and shows what its members log. `etcdpy.testing.fixtures` makes fixtures of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -26,14 +27,25 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
+    from typing import Any
+
+    from etcdpy.client import AsyncClient, Client
+    from etcdpy.testing.starter import StartedProcess, Starter
 
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 20.0
-LOOK_SECONDS = 0.05
+LEADER_SECONDS_MAX = 30.0
+LOOK_SECONDS = 0.01
+# Members are on this machine, whatever proxy the environment names.
+_HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class MemberFailed(Exception):
     """A member did not start, or ended; the text ends with its last log lines."""
+
+
+class NoLeaderFound(Exception):
+    """The cluster has not elected a leader in time."""
 
 
 @dataclass
@@ -44,7 +56,7 @@ class ClusterMember:
     directory: Path
     client_port: int
     peer_port: int
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    process: subprocess.Popen[bytes] | StartedProcess | None = field(default=None, repr=False)
     host: str = "127.0.0.1"
     place: tuple[str, ...] = ()
     """What stands before its command, if it is to run in a network namespace."""
@@ -54,6 +66,11 @@ class ClusterMember:
     def endpoint(self) -> str:
         """Where clients reach it."""
         return f"{self.host}:{self.client_port}"
+
+    @property
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"http://{self.endpoint}"
 
     @property
     def peer_url(self) -> str:
@@ -85,6 +102,9 @@ class Cluster:
         size: how many.
         flags: more flags for every member.
         command: the server program.
+        base_port: the first of its ports; 0 for any free ones.
+        ports: exactly these, two for each member.
+        starter: forks the members, instead of `command`.
     """
 
     def __init__(
@@ -95,11 +115,15 @@ class Cluster:
         flags: Sequence[str] = (),
         command: Sequence[str] = (sys.executable, "-m", "etcdpy"),
         base_port: int = 0,
+        ports: Sequence[int] = (),
+        starter: Starter | None = None,
     ) -> None:
         self.directory = directory
         self.flags = tuple(flags)
         self.command = tuple(command)
-        ports = free_ports(2 * size) if not base_port else list(range(base_port, base_port + 2 * size))
+        self._starter = starter
+        if not ports:
+            ports = free_ports(2 * size) if not base_port else range(base_port, base_port + 2 * size)
         self.members = [
             ClusterMember(f"m{number + 1}", directory, ports[2 * number], ports[2 * number + 1])
             for number in range(size)
@@ -109,6 +133,23 @@ class Cluster:
     def endpoints(self) -> list[str]:
         """Where clients reach the members."""
         return [member.endpoint for member in self.members]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that send `etcdctl` and `etcdpyctl` here."""
+        return {"ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": ",".join(self.endpoints)}
+
+    def client(self, **settings: Any) -> Client:
+        """A client of all members; `settings` are those of `etcdpy.client.Client`."""
+        from etcdpy.client import Client
+
+        return Client(self.endpoints, **settings)
+
+    def async_client(self, **settings: Any) -> AsyncClient:
+        """The same for asyncio."""
+        from etcdpy.client import AsyncClient
+
+        return AsyncClient(self.endpoints, **settings)
 
     def start(self) -> Cluster:
         """Start everybody and wait until all serve clients."""
@@ -126,6 +167,10 @@ class Cluster:
     def launch(self, member: ClusterMember) -> None:
         """Start one member's process, without waiting for it."""
         assert not member.is_running, f"{member.name} runs already"
+        if self._starter is not None:
+            arguments = [*self._arguments(member), *self.flags]
+            member.process = self._starter.launch(arguments, _environment(), member.log_path)
+            return
         with member.log_path.open("ab") as log:
             member.process = subprocess.Popen(
                 [*member.place, *self.command, *self._arguments(member), *self.flags],
@@ -151,8 +196,7 @@ class Cluster:
             if not member.is_running:
                 raise MemberFailed(f"{member.name} has ended:\n{member.log_tail()}")
             try:
-                url = f"http://{member.endpoint}/health?serializable=true"
-                with urllib.request.urlopen(url, timeout=1) as response:
+                with _HTTP.open(f"{member.url}/health?serializable=true", timeout=1) as response:
                     response.read()
                     return
             except (urllib.error.URLError, OSError):
@@ -177,6 +221,26 @@ class Cluster:
         if member.process is not None:
             member.process.send_signal(signal.SIGCONT)
 
+    def leader(self) -> ClusterMember:
+        """The member that leads, once there is one.
+
+        Raises:
+            NoLeaderFound: there is none, for longer than an election takes.
+        """
+        deadline = time.monotonic() + LEADER_SECONDS_MAX
+        while time.monotonic() < deadline:
+            # One that was deposed and does not know it yet has a lower term.
+            terms = {_term_led(member): member for member in self.members if member.is_running}
+            if newest := max(terms, default=0):
+                return terms[newest]
+            time.sleep(LOOK_SECONDS)
+        raise NoLeaderFound("\n".join(f"{one.name}:\n{one.log_tail(5)}" for one in self.members))
+
+    def followers(self) -> list[ClusterMember]:
+        """The members that run and do not lead. Raises NoLeaderFound."""
+        leader = self.leader()
+        return [member for member in self.members if member.is_running and member is not leader]
+
     def _signal(self, member: ClusterMember, which: signal.Signals) -> int:
         process, member.process = member.process, None
         if process is None:
@@ -196,12 +260,11 @@ class Cluster:
 
     def _arguments(self, member: ClusterMember) -> list[str]:
         initial_cluster = ",".join(f"{one.name}={one.peer_url}" for one in self.members)
-        client_url = f"http://{member.endpoint}"
         return [
             f"--name={member.name}",
             f"--data-dir={self.directory / member.name}",
-            f"--listen-client-urls={client_url}",
-            f"--advertise-client-urls={client_url}",
+            f"--listen-client-urls={member.url}",
+            f"--advertise-client-urls={member.url}",
             f"--listen-peer-urls={member.peer_url}",
             f"--initial-advertise-peer-urls={member.peer_url}",
             f"--initial-cluster={initial_cluster}",
@@ -215,6 +278,18 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _term_led(member: ClusterMember) -> int:
+    """The term of which it says that it leads; 0 if it does not lead or does not answer."""
+    request = urllib.request.Request(f"{member.url}/v3/maintenance/status", data=b"{}", method="POST")
+    try:
+        with _HTTP.open(request, timeout=1) as response:
+            status = json.load(response)
+    except (urllib.error.URLError, OSError):
+        return 0
+    header = status["header"]
+    return int(header["raft_term"]) if status.get("leader", "0") == header["member_id"] else 0
 
 
 def free_ports(count: int) -> list[int]:
