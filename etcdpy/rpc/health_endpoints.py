@@ -16,10 +16,9 @@ from aiohttp import web
 from etcdpy.backend import BackendError
 from etcdpy.metrics import Family, labels
 from etcdpy.mvcc import MvccError
-from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.rpc.errors import to_rpc_error
 from etcdpy.rpc.http_answers import failure, get_only
-from etcdpy.server.alarms import CORRUPT
+from etcdpy.server.alarms import CORRUPT, name_of
 from etcdpy.server.errors import ServerError
 
 if TYPE_CHECKING:
@@ -104,9 +103,9 @@ class HealthEndpoints:
     async def _sickness(self, excluded: set[str], serializable: bool) -> str:
         """Why the member is not healthy; empty when it is. The order of the questions is etcd's."""
         for alarm in self._member.state.alarms.list():
-            name = pb.AlarmType.Name(alarm.alarm)
+            name = name_of(alarm.alarm)
             if name not in excluded:
-                return f"ALARM {name}"
+                return f"ALARM {'UNKNOWN' if name.isdigit() else name}"
         if not serializable and not self._member.leader_id:
             return "RAFT NO LEADER"
         error = await (self._read_locally() if serializable else self._read())
@@ -165,7 +164,7 @@ class HealthEndpoints:
 
     async def _look_for_corruption(self) -> str:
         if self._member.state.alarms.is_active(CORRUPT):
-            return f"alarm activated: {pb.AlarmType.Name(CORRUPT)}"
+            return f"alarm activated: {name_of(CORRUPT)}"
         return ""
 
     async def _ask_role(self) -> str:

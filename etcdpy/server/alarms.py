@@ -18,6 +18,13 @@ NOSPACE = AlarmType.NOSPACE
 CORRUPT = AlarmType.CORRUPT
 
 
+def name_of(alarm: int) -> str:
+    """What an alarm is called; a number that has no name yet is one. No client can raise such, but a snapshot
+    may bring it.
+    """
+    return AlarmType.Name(alarm) if alarm in AlarmType.values() else str(alarm)
+
+
 class Alarms:
     """The alarms that are set: (alarm type, member id) pairs in a fixed order."""
 

@@ -10,8 +10,8 @@ import platform
 from typing import TYPE_CHECKING
 
 from etcdpy.metrics import Histogram, doubling, labels
-from etcdpy.proto.rpc_pb2 import AlarmType
 from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.server.alarms import name_of
 from etcdpy.server.config_features import GATES
 from etcdpy.server.metric_names import family, single, times
 
@@ -62,7 +62,7 @@ def _identity(member: Member) -> Iterator[Family]:
     yield features
     alarms = family("etcd_debugging_server_alarms")
     for alarm in member.state.alarms.list():
-        kind = AlarmType.Name(alarm.alarm)
+        kind = name_of(alarm.alarm)
         alarms.add(1, labels(server_id=f"{alarm.memberID:x}", alarm_type=kind))
     yield alarms
     yield single("etcd_debugging_auth_revision", member.state.auth.revision)

@@ -111,7 +111,14 @@ class Reconfiguration:
         )
 
     def update(self, request: pb.MemberUpdateRequest, done: Done) -> None:
-        """Replace a member's peer URLs, which etcd does not look at here."""
+        """Replace a member's peer URLs. etcd does not look at them here, and its members do not survive the
+        entry if they are none.
+        """
+        try:
+            parse_urls(request.peerURLs)
+        except BadUrl:
+            done(Result(error=MemberBadUrls()))
+            return
         context = encode_context(ChangeContext(ClusterMember(request.ID, tuple(request.peerURLs))))
         self._propose(
             ConfChange(ConfChangeType.UPDATE_NODE, request.ID, context),

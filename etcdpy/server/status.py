@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from etcdpy.cluster.version import Version
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.proto.version import ETCD_VERSION
+from etcdpy.server.alarms import name_of
 
 if TYPE_CHECKING:
     from etcdpy.server.member import Member
@@ -78,6 +79,4 @@ def storage_version(state: State) -> str:
 
 
 def _alarm_texts(state: State) -> list[str]:
-    return [
-        f"memberID:{alarm.memberID} alarm:{pb.AlarmType.Name(alarm.alarm)} " for alarm in state.alarms.list()
-    ]
+    return [f"memberID:{alarm.memberID} alarm:{name_of(alarm.alarm)} " for alarm in state.alarms.list()]

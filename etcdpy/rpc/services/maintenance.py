@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from etcdpy.proto.rpc_pb2 import (
     AlarmRequest,
+    AlarmType,
     DowngradeRequest,
     HashKVRequest,
     HashKVResponse,
@@ -15,7 +16,7 @@ from etcdpy.proto.rpc_pb2 import (
     MoveLeaderRequest,
     SnapshotResponse,
 )
-from etcdpy.rpc.errors import to_rpc_error
+from etcdpy.rpc.errors import Code, RpcError, to_rpc_error
 from etcdpy.rpc.guard import check_admin, user_info
 from etcdpy.rpc.router import Kind, Method, OnLearner
 from etcdpy.rpc.services.base import Service
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from etcdpy.rpc.services.health import Health
     from etcdpy.server.results import Result
 
+UNKNOWN_ALARM = "etcdserver: unknown alarm type"
 SNAPSHOT_CHUNK_BYTES = 32 * 1024
 # Above this the client is slower than the disk, and reading waits for it.
 SNAPSHOT_PENDING_BYTES_MAX = 1024 * 1024
@@ -64,6 +66,8 @@ class Maintenance(Service):
             self._check_admin(call)
         if not AlarmRequest.GET <= request.action <= AlarmRequest.DEACTIVATE:
             raise UnknownMethod
+        if request.action == AlarmRequest.ACTIVATE and request.alarm not in AlarmType.values():
+            raise RpcError(Code.INVALID_ARGUMENT, UNKNOWN_ALARM)  # members of etcd would not survive it
         self.propose(call, "alarm", request, data)
 
     def status(self, call: Call, data: bytes) -> None:
