@@ -492,3 +492,27 @@ def test_root_without_its_role_and_a_member_that_did_not_start(
                 "UNKNOWN", "etcdserver: re-configuration failed due to not enough started members"
             )
             assert change(stage.client, pb.MemberAddRequest(peerURLs=[OTHER_URL])) == expected
+
+
+def test_a_signed_token_of_before_is_too_old(
+    candidate: Kind, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It tells a revision of auth. 3.5.1 has words of its own for this."""
+    directory = tmp_path_factory.mktemp("signed")
+    (directory / "key").write_bytes(b"secret")
+    flags = (QUICK_PASSWORDS, f"--auth-token=jwt,sign-method=HS256,priv-key={directory / 'key'}")
+    with Server(candidate, directory / "server", flags) as server, Client(server.endpoint) as client:
+        make_root(client)
+        client.log_in("root", "rootpw")
+        with Client(server.endpoint) as other:
+            other.log_in("root", "rootpw").call(pb.AuthRoleAddRequest(name="new"))
+        old = Refusal("INVALID_ARGUMENT", "etcdserver: revision of auth store is old")
+        for request in (PUT, pb.RangeRequest(key=b"k"), pb.DeleteRangeRequest(key=b"k"), TXN_PUT):
+            assert client.outcome(request) == old
+        stream = client.watch_stream()
+        stream.create(key=b"k")
+        assert stream.wait(lambda: bool(stream.responses))
+        stream.close()
+        assert stream.responses[0].cancel_reason == (
+            "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old"
+        )
