@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KEYS = 10_000
 LIST_VALUE_BYTES = 1_024
 KEY_PREFIX, LIST_PREFIX, WATCH_PREFIX = "/bench/keys/", "/bench/list/", "/bench/watch/"
+LIST_END = LIST_PREFIX[:-1].encode() + b"0"
 FIRST_KEY = f"{KEY_PREFIX}00000000".encode()
 VALUE = b"v" * 256
 
@@ -25,6 +26,7 @@ STATUS = ("/etcdserverpb.Maintenance/Status", pb.StatusRequest())
 MISSING = ("/etcdserverpb.KV/Range", pb.RangeRequest(key=b"/bench/missing", serializable=True))
 PUT = ("/etcdserverpb.KV/Put", pb.PutRequest(key=FIRST_KEY, value=VALUE))
 GET = ("/etcdserverpb.KV/Range", pb.RangeRequest(key=FIRST_KEY))
+LIST = ("/etcdserverpb.KV/Range", pb.RangeRequest(key=LIST_PREFIX.encode(), range_end=LIST_END))
 LOCAL_GET = ("/etcdserverpb.KV/Range", pb.RangeRequest(key=FIRST_KEY, serializable=True))
 
 
@@ -54,14 +56,20 @@ def go_client(
 
 
 def raw_client(
-    name: str, call: tuple[str, pb.RangeRequest | pb.PutRequest | pb.StatusRequest], count: int
+    name: str,
+    call: tuple[str, pb.RangeRequest | pb.PutRequest | pb.StatusRequest],
+    count: int,
+    connections: int = 10,
+    streams: int = 10,
 ) -> Case:
-    """100 calls at once on 10 connections, without the Go client's own cost."""
+    """100 calls at once on 10 connections, unless told otherwise, without the Go client's own cost."""
     path, request = call
     return Case(
         name,
         count,
-        lambda endpoint, times: run_h2load(endpoint, path, request, count=times, connections=10, streams=10),
+        lambda endpoint, times: run_h2load(
+            endpoint, path, request, count=times, connections=connections, streams=streams
+        ),
     )
 
 
@@ -77,7 +85,17 @@ CASES = (
     go_client("Range one key, linearizable, 100 callers", "get", 50_000, 100, 10),
     go_client("Range one key, serializable, 100 callers", "sget", 50_000, 100, 10),
     go_client("Txn (compare, put), 100 callers", "txn", 30_000, 100, 10),
+    raw_client("List 10,000 keys of 1 KiB, h2load 4", LIST, 200, 4, 1),
     go_client("List 10,000 keys of 1 KiB, 4 callers", "list", 100, 4, 4, prefix=LIST_PREFIX),
+    go_client(
+        "List 10,000 keys of 1 KiB after a put, 4 callers",
+        "relist",
+        100,
+        4,
+        4,
+        prefix=LIST_PREFIX,
+        value=LIST_VALUE_BYTES,
+    ),
     go_client("Watch events, 100 watchers", "watch", 1_000, 10, 10, watchers=100, prefix=WATCH_PREFIX),
     go_client("Watch events, 1,000 watchers", "watch", 200, 10, 10, watchers=1_000, prefix=WATCH_PREFIX),
     go_client("Lease keep-alive, 100 callers", "keepalive", 40_000, 100, 10),

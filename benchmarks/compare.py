@@ -18,7 +18,7 @@ from tests.support.client import UNARY, Client
 from tests.support.programs import candidate_kind, reference_kind
 from tests.support.server import Server, pair
 
-from .cases import CASES, GET, LOCAL_GET, MISSING, PUT, STATUS, Case, fill
+from .cases import CASES, GET, LIST, LOCAL_GET, MISSING, PUT, STATUS, Case, fill
 from .table import markdown
 from .tools import cpu_seconds, machine, resident_bytes, save
 
@@ -41,7 +41,7 @@ def measure(case: Case, server: Server, scale: float) -> Sample:
 def check_prepared_calls(server: Server) -> None:
     """h2load does not look at gRPC's status, so each of its requests must be answered here first."""
     with Client(server.endpoint) as client:
-        for path, request in (STATUS, MISSING, LOCAL_GET, GET, PUT):
+        for path, request in (STATUS, MISSING, LOCAL_GET, GET, LIST, PUT):
             if UNARY[type(request)][0] != path:
                 raise RuntimeError(f"{path} does not take a {type(request).__name__}")
             client.call(request)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 RUN_SECONDS_MAX = 600
+# h2load's windows, in bits: an answer of any size arrives without a word from the client.
+H2LOAD_WINDOW_BITS = 30
 H2LOAD_LINE = re.compile(r"finished in ([0-9.]+)(us|ms|s|m), ([0-9.]+) req/s")
 H2LOAD_REQUESTS = re.compile(r"requests: (\d+) total, .* (\d+) succeeded")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -103,9 +105,10 @@ def run_h2load(
         body.write(grpc_frame(request))
         body.flush()
         command = ["h2load", f"-n{count}", f"-c{connections}", f"-m{streams}", f"-d{body.name}"]
+        windows = [f"-w{H2LOAD_WINDOW_BITS}", f"-W{H2LOAD_WINDOW_BITS}"]
         headers = ["-Hcontent-type: application/grpc", "-Hte: trailers"]
         done = subprocess.run(
-            [*command, *headers, f"http://{endpoint}{path}"],
+            [*command, *windows, *headers, f"http://{endpoint}{path}"],
             capture_output=True,
             text=True,
             timeout=RUN_SECONDS_MAX,

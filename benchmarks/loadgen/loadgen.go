@@ -68,7 +68,7 @@ type operation func(ctx context.Context, client *clientv3.Client, n int) error
 func main() {
 	s := settings{}
 	flag.StringVar(&s.endpoint, "endpoint", "127.0.0.1:2379", "host:port of the server")
-	flag.StringVar(&s.operation, "op", "put", "put, get, sget, txn, list, keepalive, fill or watch")
+	flag.StringVar(&s.operation, "op", "put", "put, get, sget, txn, list, relist, keepalive, fill or watch")
 	flag.IntVar(&s.connections, "connections", 10, "client connections")
 	flag.IntVar(&s.callers, "callers", 100, "calls under way at once")
 	flag.IntVar(&s.count, "count", 10000, "calls in all; for watch: puts")
@@ -155,6 +155,14 @@ func prepare(s settings, first *clientv3.Client) operation {
 			if err == nil && len(answer.Kvs) != s.keys {
 				return fmt.Errorf("listed %d keys instead of %d", len(answer.Kvs), s.keys)
 			}
+			return err
+		}
+	case "relist":
+		return func(ctx context.Context, c *clientv3.Client, n int) error {
+			if _, err := c.Put(ctx, drawn(n), value); err != nil {
+				return err
+			}
+			_, err := c.Get(ctx, s.prefix, clientv3.WithPrefix())
 			return err
 		}
 	case "keepalive":

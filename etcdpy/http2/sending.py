@@ -4,7 +4,8 @@ bounds allow.
 Small answers go straight into the list of pieces that the next `data_to_send` joins. What does not fit
 (window, frame size, bytes per write, paused transport) waits in its stream's queue as the pieces it came in,
 uncopied; `data_to_send` cuts at most `Limits.write_bytes` from the queues, one frame of each stream in turn.
-So an answer of 100 MB exists once, and another stream waits for one write at most.
+So an answer of 100 MB exists once, and another stream waits for one write at most. An answer of ten
+thousand small parts (`send_run`) is not even joined before its turn comes.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from etcdpy.http2.frames import DATA, FLAG_END_HEADERS, FLAG_END_STREAM, FRAME_H
 from etcdpy.http2.headers import HeaderList, PreparedHeaders
 from etcdpy.http2.hpack import Encoder
 from etcdpy.http2.limits import Limits
+from etcdpy.http2.runs import Run
 from etcdpy.http2.streams import ResetMemory, State, Stream
 
 _PAUSED = -1
@@ -172,6 +174,17 @@ class SendingHalf(ABC):
         self._resets.add(stream_id, State.RESET_BY_US)
         return True
 
+    def send_run(self, stream_id: int, head: bytes, parts: Sequence[bytes], size: int) -> bool:
+        """A long piece of the body: `head`, then very many parts, which are `size` bytes together and stay as
+        they are.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return False
+        assert not stream.finished, f"stream {stream_id} was ended before"
+        self._enqueue(stream_id, stream, (head, Run(parts, size)), len(head) + size, False)
+        return True
+
     # The transport.
 
     def pause(self) -> None:
@@ -235,7 +248,7 @@ class SendingHalf(ABC):
             kind, flags = frames.CONTINUATION, 0
 
     def _enqueue(
-        self, stream_id: int, stream: Stream, parts: Sequence[bytes], length: int, end_stream: bool
+        self, stream_id: int, stream: Stream, parts: Sequence[bytes | Run], length: int, end_stream: bool
     ) -> None:
         if stream.queue is None:
             stream.queue = deque()
@@ -299,6 +312,10 @@ class SendingHalf(ABC):
         self._answered = True
         while size:
             part = queue.popleft()
+            if isinstance(part, Run):
+                run, part = part, part.take()
+                if run.has_more:
+                    queue.appendleft(run)
             left = len(part) - size
             if left > 0:
                 view = memoryview(part)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections import deque
 
     from etcdpy.http2.headers import HeaderList, PreparedHeaders
+    from etcdpy.http2.runs import Run
 
 
 class State(IntEnum):
@@ -88,7 +89,7 @@ class Stream:
         """The headers of the answer have been given out."""
         self.held = False
         """No WINDOW_UPDATE until `Engine.release`."""
-        self.queue: deque[bytes | memoryview] | None = None
+        self.queue: deque[bytes | memoryview | Run] | None = None
         self.queued = 0
         """Bytes in `queue`."""
         self.finished = False

@@ -22,6 +22,7 @@ from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, KeyMeta, Row, Rows, attachmen
 from etcdpy.mvcc.observed import StoreObserved
 from etcdpy.mvcc.ranges import RangeResult, Ranges, Values, bound, without_values
 from etcdpy.mvcc.revision import main_of
+from etcdpy.mvcc.shared_ranges import SharedRanges
 from etcdpy.mvcc.txn import WriteTxn
 
 _KEY: Final = Bucket.KEY.value
@@ -47,6 +48,8 @@ class Store:
         self._values = Values(backend)
         self.counts = KeyCounts(backend, segment_keys_max)
         self._ranges = Ranges(backend, self.counts)
+        self.shared = SharedRanges()
+        """Answers that were made of this store and still hold; every write tells it what it has changed."""
         self._txn: WriteTxn | None = None
 
     # ---- reads

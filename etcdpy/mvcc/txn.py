@@ -151,5 +151,9 @@ class WriteTxn:
     def end(self) -> list[Event]:
         """Fix the revision. Without a write the store stays at the revision it had."""
         self._observed.ended(self._operations)
+        shared = self._store.shared
+        if shared.is_used:
+            for event in self._events:
+                shared.changed(event.key)
         self._store.finish(self, self.revision)
         return self._events

@@ -82,6 +82,12 @@ class Call(ABC):
     def reply(self, message: bytes) -> None:
         """Answer a unary call: one message and status OK."""
 
+    def reply_parts(self, head: bytes, parts: Sequence[bytes], size: int) -> None:
+        """Answer a unary call with a message that is given in very many parts, `size` bytes behind its head.
+        The caller does not change them any more, and may give the same to other calls.
+        """
+        self.reply(head + b"".join(parts))
+
     def open_reply(self, size: int) -> None:
         """Begin to answer a unary call with one message of exactly `size` bytes, which follow by
         `send_piece` and are ended by `finish`. Only where `takes_pieces` says so.

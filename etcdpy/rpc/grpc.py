@@ -476,6 +476,20 @@ class EngineCall(Call):
         self._end()
         layer.wrote()
 
+    def reply_parts(self, head: bytes, parts: Sequence[bytes], size: int) -> None:
+        """Send the only message, without joining it first, and end."""
+        if self._closed:
+            return
+        layer, counts, engine = self._layer, self.counts, self._layer.engine
+        length = len(head) + size
+        counts.replied += 1
+        counts.reply_bytes += length
+        engine.send_headers(self.stream_id, _RESPONSE)
+        engine.send_run(self.stream_id, b"\0" + length.to_bytes(4, "big") + head, parts, size)
+        engine.send_headers(self.stream_id, _OK, end_stream=True)
+        self._end()
+        layer.wrote()
+
     @property
     def takes_pieces(self) -> bool:
         """The engine sends what it has."""

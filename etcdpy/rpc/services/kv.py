@@ -13,7 +13,14 @@ from etcdpy.proto.rpc_pb2 import (
     RangeRequest,
     TxnRequest,
 )
-from etcdpy.rpc.encoding import encode_range, encode_single, single_key
+from etcdpy.rpc.encoding import (
+    LIST_BYTES_MIN,
+    EncodedList,
+    encode_list,
+    encode_range,
+    encode_single,
+    single_key,
+)
 from etcdpy.rpc.errors import FAULTS, Code, RpcError, to_rpc_error
 from etcdpy.rpc.guard import check_admin, check_read, check_txn_read
 from etcdpy.rpc.router import Kind, Method, OnLearner
@@ -35,6 +42,7 @@ from etcdpy.server.txn import read_txn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from etcdpy.mvcc.shared_ranges import Name
     from etcdpy.rpc.call import Call
 
 # Keys and bytes that an answer may have in memory, by whether the transport can do without.
@@ -70,21 +78,37 @@ class KV(Service):
         check_range(request)
 
         def read() -> None:
-            state = self._member.state
-            if state.auth.is_enabled:
+            if self._member.state.auth.is_enabled:
                 check_read(self._member, call, request.key, request.range_end)
-            try:
-                answer = read_range(state.store, request, *_MEMORY[call.takes_pieces])
-            except RangeTooLarge:
-                LargeAnswer(self._member, self.header, call, request).start()
-                return
-            header = self.header(answer.revision)
-            call.reply(encode_range(header, answer.kvs, answer.count, answer.more))
+            self._read(call, request)
 
         if request.serializable:
             read()
         else:
             self._member.confirm_read(when_confirmed(call, read))
+
+    def _read(self, call: Call, request: RangeRequest) -> None:
+        """Answer with many keys, or with what is special in another way."""
+        store = self._member.state.store
+        name = _name_of_list(request)
+        found = None if name is None else store.shared.find(name)
+        if isinstance(found, EncodedList):
+            store.observed.ranges += 1
+            call.reply_parts(self.header(store.revision), found.parts, found.size)
+            return
+        try:
+            answer = read_range(store, request, *_MEMORY[call.takes_pieces])
+        except RangeTooLarge:
+            LargeAnswer(self._member, self.header, call, request).start()
+            return
+        header, kvs = self.header(answer.revision), answer.kvs
+        if sum(map(len, kvs)) < LIST_BYTES_MIN:
+            call.reply(encode_range(header, kvs, answer.count, answer.more))
+            return
+        encoded = encode_list(kvs, answer.count, answer.more)
+        if name is not None:
+            store.shared.keep(name, encoded, encoded.size)
+        call.reply_parts(header, encoded.parts, encoded.size)
 
     def _read_single(self, call: Call, key: bytes) -> None:
         state = self._member.state
@@ -155,6 +179,13 @@ class KV(Service):
         if self._member.state.auth.is_enabled:
             check_admin(self._member, call)
         self.propose(call, "compaction", CompactionRequest.FromString(data), data)
+
+
+def _name_of_list(request: RangeRequest) -> Name | None:
+    """What tells a list of present keys from others; None for all other requests."""
+    if request.revision > 0 or request.count_only or not is_key_order(request) or has_filters(request):
+        return None
+    return request.key, request.range_end, max(request.limit, 0), request.keys_only
 
 
 def when_confirmed(call: Call, read: Callable[[], None]) -> Callable[[Exception | None], None]:
