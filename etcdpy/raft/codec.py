@@ -167,6 +167,16 @@ def decode_entry(data: bytes) -> Entry:
     return _entry(_parse(raft_pb2.Entry.FromString, data))
 
 
+def decode_entries(encoded: Iterable[bytes]) -> list[Entry]:
+    """Entries as a log gives them back; each keeps the bytes that it came in."""
+    entries = []
+    for data in encoded:
+        entry = decode_entry(data)
+        entry.encoded = data
+        entries.append(entry)
+    return entries
+
+
 def decode_message(data: bytes) -> Message:
     message = _message(_parse(raft_pb2.Message.FromString, data))
     check_message(message)

@@ -384,9 +384,7 @@ def recovered_node(
             else HardState(hard_state.term, hard_state.vote, hard_state.commit)
         ),
         snapshot=None if snapshot is None else raft_codec.snapshot_from_pb(snapshot),
-        entries=[
-            Entry(entry.Term, entry.Index, EntryType(entry.Type), entry.Data) for entry in recovered.entries
-        ],
+        entries=raft_codec.decode_entries(recovered.encoded),
         applied=applied,
         conf_state=state.membership.conf_state() if applied else None,
     )

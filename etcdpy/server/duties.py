@@ -106,6 +106,8 @@ class Duties:
     def applied(self) -> None:
         """A batch of entries has been applied."""
         member = self._member
+        if not self.published:
+            self._maybe_publish()  # a new leader's first entry: clients wait for this
         self._maybe_flush(member.clock())
         behind = member.applied_index - self._storage.snapshot_index
         if behind > member.config.snapshot_count and not self._snapshotting:

@@ -10,13 +10,14 @@ here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from etcdpy.proto import raft_pb2, wal_pb2
+from etcdpy.wal.entry_head import read_entry_head
 from etcdpy.wal.errors import CorruptRecord, MissingEntries, MissingMark
 from etcdpy.wal.record import BadRecord, RecordKind, RecordReader
 from etcdpy.wal.segment import contiguous_end, list_segments
@@ -54,12 +55,19 @@ class SnapshotMark:
 
 @dataclass(slots=True)
 class Recovered:
-    """What a log remembers from a mark on. `repaired` names the copy of a torn segment, if there was one."""
+    """What a log remembers from a mark on. `encoded` are the entries as they were written; `repaired` names
+    the copy of a torn segment, if there was one.
+    """
 
     metadata: bytes
     hard_state: raft_pb2.HardState | None
-    entries: list[raft_pb2.Entry] = field(default_factory=list)
+    encoded: list[bytes]
     repaired: Path | None = None
+
+    @property
+    def entries(self) -> list[raft_pb2.Entry]:
+        """The entries, decoded anew for each caller."""
+        return [raft_pb2.Entry.FromString(data) for data in self.encoded]
 
 
 class SegmentScan:
@@ -102,7 +110,8 @@ class Recovery:
         self.metadata: bytes | None = None
         self.hard_state: raft_pb2.HardState | None = None
         self.hard_state_bytes = b""
-        self.entries: list[raft_pb2.Entry] = []
+        self.encoded: list[bytes] = []
+        self._terms: list[int] = []
         self._mark = mark
         self._mark_met = False
         self._path: Path
@@ -110,25 +119,27 @@ class Recovery:
 
     @property
     def last_index(self) -> int:
-        return self._mark.index + len(self.entries)
+        return self._mark.index + len(self.encoded)
 
     def read_segment(self, scan: SegmentScan) -> None:
         """Take in one segment; they come in order of their names."""
         self._path = scan.path
-        take = {
-            RecordKind.METADATA: self._take_metadata,
-            RecordKind.ENTRY: self._take_entry,
-            RecordKind.STATE: self._take_state,
-            RecordKind.SNAPSHOT: self._take_mark,
-            RecordKind.CRC: self._take_nothing,
-        }
-        head = iter((RecordKind.CRC, RecordKind.METADATA))
+        head = [RecordKind.METADATA, RecordKind.CRC]
         for offset, kind, body in scan:
             self._offset = offset
-            if (expected := next(head, kind)) is not kind:
+            if head and (expected := head.pop()) is not kind:
                 raise self._corrupt(f"a {kind.name} record where the segment must have {expected.name}")
-            take[kind](body)
-        if next(head, None) is not None:
+            if kind is RecordKind.ENTRY:
+                self._take_entry(body)
+            elif kind is RecordKind.STATE:
+                self._take_state(body)
+            elif kind is RecordKind.SNAPSHOT:
+                self._take_mark(body)
+            elif kind is RecordKind.METADATA:
+                self._take_metadata(body)
+            else:
+                assert kind is RecordKind.CRC, f"no reader for {kind}"  # the scan has followed it already
+        if head:
             raise CorruptRecord(scan.path, scan.offset, "the segment has no head")
 
     def finish(self, directory: Path) -> Recovered:
@@ -142,13 +153,10 @@ class Recovery:
                 directory,
                 f"entries up to {state.commit} were committed but the log ends at {self.last_index}",
             )
-        return Recovered(self.metadata, state, self.entries)
+        return Recovered(self.metadata, state, self.encoded)
 
     def _corrupt(self, reason: str) -> CorruptRecord:
         return CorruptRecord(self._path, self._offset, reason)
-
-    def _take_nothing(self, body: bytes) -> None:
-        """A CRC record was followed by the reader already."""
 
     def _take_metadata(self, body: bytes) -> None:
         if self.metadata is None:
@@ -159,29 +167,39 @@ class Recovery:
             )
 
     def _take_entry(self, body: bytes) -> None:
-        entry = _decode(raft_pb2.Entry, self._path, self._offset, body)
+        kind, term, index, data_bytes = read_entry_head(body) or self._parse_entry(body)
         # What a damaged kind would make of a hard state: it has the fields of an entry, with other meanings.
-        if not entry.HasField("Type") or not entry.Index or entry.Term > _TERM_MAX:
-            raise self._corrupt(f"no raft entry: index {entry.Index}, term {entry.Term}")
-        if entry.Type == raft_pb2.EntryConfChange and not entry.Data:
+        if not index or term > _TERM_MAX:
+            raise self._corrupt(f"no raft entry: index {index}, term {term}")
+        if kind == raft_pb2.EntryConfChange and not data_bytes:
             raise self._corrupt("a configuration change that changes nothing")
-        position = entry.Index - self._mark.index - 1
+        position = index - self._mark.index - 1
         if position < 0:
             return
-        entries = self.entries
-        if position > len(entries):
-            raise MissingEntries(self._path, f"entry {entry.Index} follows {self.last_index}")
-        term_before = entries[position - 1].Term if position else 0
-        if entry.Term < term_before:
-            raise self._corrupt(f"term {entry.Term} at index {entry.Index} follows {term_before}")
-        # A new leader overwrites what the old one could not commit: whatever lies from here on is void.
-        del entries[position:]
-        entries.append(entry)
+        terms = self._terms
+        if position > len(terms):
+            raise MissingEntries(self._path, f"entry {index} follows {self.last_index}")
+        term_before = terms[position - 1] if position else 0
+        if term < term_before:
+            raise self._corrupt(f"term {term} at index {index} follows {term_before}")
+        if position < len(terms):
+            # A new leader overwrites what the old one could not commit: whatever lies from here on is void.
+            del terms[position:]
+            del self.encoded[position:]
+        terms.append(term)
+        self.encoded.append(body)
+
+    def _parse_entry(self, body: bytes) -> tuple[int, int, int, int]:
+        """The head of an entry that is not written the way in which everybody writes them."""
+        entry = _decode(raft_pb2.Entry, self._path, self._offset, body)
+        if not entry.HasField("Type"):
+            raise self._corrupt(f"no raft entry: index {entry.Index}, term {entry.Term}")
+        return entry.Type, entry.Term, entry.Index, len(entry.Data)
 
     def _take_state(self, body: bytes) -> None:
         state = _decode(raft_pb2.HardState, self._path, self._offset, body)
         old_term = 0 if self.hard_state is None else self.hard_state.term
-        entry_term = self.entries[-1].Term if self.entries else 0
+        entry_term = self._terms[-1] if self._terms else 0
         if not max(old_term, entry_term) <= state.term <= _TERM_MAX:
             raise self._corrupt(f"hard state of term {state.term} after term {max(old_term, entry_term)}")
         self.hard_state = state
