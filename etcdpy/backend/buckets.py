@@ -1,4 +1,4 @@
-"""Names of the buckets: etcd's own, and five that only etcdpy has.
+"""Names of the buckets: etcd's own, and those that only etcdpy has.
 
 A bucket is a small int so that the hot paths index a list with it. The string is the name of the LMDB
 database, and for etcd's buckets also the name inside a snapshot file and under a `Hash`.
@@ -22,10 +22,11 @@ class Bucket(IntEnum):
     AUTH_USERS = 8
     AUTH_ROLES = 9
     INDEX = 10
-    HISTORY = 11
+    HISTORY = 11  # replaced by LINKS, and empty since
     ATTACHMENTS = 12
     COUNTS = 13
     V2 = 14
+    LINKS = 15
 
 
 NAMES: Final[dict[Bucket, bytes]] = {
@@ -44,6 +45,7 @@ NAMES: Final[dict[Bucket, bytes]] = {
     Bucket.ATTACHMENTS: b"attachments",
     Bucket.COUNTS: b"counts",
     Bucket.V2: b"v2",
+    Bucket.LINKS: b"links",
 }
 
 # What a snapshot carries and a `Hash` covers, in name order. The rest can be rebuilt from KEY,

@@ -9,10 +9,8 @@ C is compacted as far as readers can tell as soon as it is asked for; the record
 the index and looks only at what is still there, so a member that dies in the middle begins again at the first
 record and comes to the same end.
 
-Records are removed in their order, and then the older entries of their keys in theirs, so that either way
-whole pages become free; removing both at once would touch a page of the history for each record. An entry
-without its record is in nobody's way as long as its key has a newer one up to C. With the last entry of a key
-that was deleted all of its history goes at once, for the key may be made again at any time.
+Records and links lie in the order of revisions, so whole pages become free. Of the links up to C nobody needs
+one: the newest entry up to C is where every look-up ends.
 
 All records up to C are read on the way, so their hash is taken as well. The last few are remembered: another
 member can then be compared with this one at exactly the revision that both compacted.
@@ -23,13 +21,13 @@ from typing import Final
 from etcdpy.backend import Backend, Bucket
 from etcdpy.mvcc.errors import CorruptStore
 from etcdpy.mvcc.hash import HashKV, KeepSet, RecordHash
-from etcdpy.mvcc.key_index import SHORT_KEYS_END, entries_end, forget, superseded_entries
+from etcdpy.mvcc.key_index import Row, forget
 from etcdpy.mvcc.key_value import key_of
 from etcdpy.mvcc.observed import StoreObserved
 from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, encode_revision, main_of
 
 _KEY: Final = Bucket.KEY.value
-_HISTORY: Final = Bucket.HISTORY.value
+_LINKS: Final = Bucket.LINKS.value
 
 SCHEDULED: Final = b"scheduledCompactRev"
 FINISHED: Final = b"finishedCompactRev"
@@ -52,8 +50,6 @@ class Compaction:
         # Records that an interrupted compaction has removed would be missing in a hash.
         self._hash = RecordHash(previous, self._keep) if hashes else None
         self._position = b""
-        self._swept = b""
-        self._are_records_done = False
         self._end = encode_main(revision + 1)
         self._batch = 0
 
@@ -63,26 +59,21 @@ class Compaction:
         return None if self._hash is None else HashKV(self._hash.value, self._previous, self.revision)
 
     def step(self, limit: int) -> bool:
-        """Look at about `limit` records or entries and remove what is not needed; whether there are more."""
-        if not self._are_records_done:
-            self._are_records_done = not self._remove_records(limit)
-            return True
-        return self._sweep(limit)
-
-    def _sweep(self, limit: int) -> bool:
-        """Remove older entries of keys whose records are gone; whether there are more."""
-        backend = self._backend
-        rows = next(backend.pieces(_HISTORY, self._swept, SHORT_KEYS_END, limit), None)
-        if rows is None:
+        """Look at about `limit` records and remove what is not needed; whether there are more."""
+        rows = self._next_rows(_KEY, limit)
+        if rows:
+            self._remove_records(rows)
+        else:
+            rows = self._next_rows(_LINKS, limit)  # links whose records are gone already
+        if not rows:
             return False
-        for row in superseded_entries(backend, rows, self.revision):
-            backend.delete(_HISTORY, row)
-        last = rows[-1][0]
-        # What came later is not looked at: a key that is written all the time would never end.
-        self._swept = entries_end(last) if last[-REVISION_BYTES:] >= self._end else last + b"\x00"
+        position, self._position = self._position, rows[-1][0] + b"\x00"
+        for row, _ in self._backend.items(_LINKS, position, self._position):
+            self._backend.delete(_LINKS, row)
         return True
 
-    def _remove_records(self, limit: int) -> bool:
+    def _next_rows(self, bucket: int, limit: int) -> list[Row]:
+        """What is left of a bucket up to the revision, beginning at our place."""
         backend = self._backend
         # Records up to the revision come no more, and those that we remove lie behind us: once all that was
         # there when we began is on disk, what waits in memory need not be looked at.
@@ -90,19 +81,17 @@ class Compaction:
             self._batch = backend.open_batch
         is_stored = backend.flushed_batches > self._batch
         pieces = backend.stored_pieces if is_stored else backend.pieces
-        rows = next(pieces(_KEY, self._position, self._end, limit), None)
-        if rows is None:
-            return False
+        return next(pieces(bucket, self._position, self._end, limit), [])
+
+    def _remove_records(self, rows: list[Row]) -> None:
         kept = self._keep.flags(rows)
         if self._hash is not None:
             self._hash.add(rows, kept)
         for (record, data), flag in zip(rows, kept, strict=True):
             if not flag:
-                forget(backend, key_of(data), record[:REVISION_BYTES])
-                backend.delete(_KEY, record)
+                forget(self._backend, key_of(data), record[:REVISION_BYTES])
+                self._backend.delete(_KEY, record)
                 self._observed.compacted_records += 1
-        self._position = rows[-1][0] + b"\x00"
-        return True
 
 
 class Compactor:

@@ -16,8 +16,9 @@ from google_crc32c import extend
 
 from etcdpy.backend import ETCD_BUCKETS, NAMES, Bucket
 from etcdpy.backend.buckets import CONSISTENT_INDEX, TERM
-from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, Row, Rows, entry_at, is_superseded
+from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, Row, Rows
 from etcdpy.mvcc.key_value import key_of
+from etcdpy.mvcc.links import entry_at, is_superseded
 from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, is_tombstone, main_of
 
 _KEY: Final = Bucket.KEY.value
@@ -62,30 +63,29 @@ class KeepSet:
         newest = self._rows.get_many(_INDEX, [key_of(data) for _, data in records])
         return [
             # Most records are the newest of their key, and are no tombstones (whose keys are longer).
-            (entry is not None and entry[:REVISION_BYTES] == row[0]) or self._keeps(row, entry)
+            (entry is not None and entry[:REVISION_BYTES] == row[0]) or self._keeps(row[0], entry)
             for row, entry in zip(records, newest, strict=True)
         ]
 
-    def _keeps(self, row: Row, newest: bytes | None) -> bool:
-        record, data = row
+    def _keeps(self, record: bytes, newest: bytes | None) -> bool:
         if is_tombstone(record) and not (self._with_tombstones and main_of(record) == self._revision):
             return False
         if newest is None:
             # The record with which a restore raises the revision has no key, and nothing ever replaces it.
             return True
-        return not is_superseded(self._rows, key_of(data), newest, record[:REVISION_BYTES], self._revision)
+        return not is_superseded(self._rows, newest, record[:REVISION_BYTES], self._revision)
 
     @property
     def is_empty(self) -> bool:
         """An empty keep set means to etcd's hashes that no record is left out."""
         if self._empty is None:
             self._empty = not any(
-                self._is_needed(key, newest) for key, newest in self._rows.items(_INDEX, b"", None)
+                self._is_needed(newest) for _, newest in self._rows.items(_INDEX, b"", None)
             )
         return self._empty
 
-    def _is_needed(self, key: bytes, newest: bytes) -> bool:
-        entry = entry_at(self._rows, key, newest, self._revision)
+    def _is_needed(self, newest: bytes) -> bool:
+        entry = entry_at(self._rows, newest, self._revision)
         if entry is None:
             return False
         if len(entry) != TOMBSTONE_BYTES:

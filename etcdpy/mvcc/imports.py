@@ -1,6 +1,6 @@
 """Taking over the keys of another member: records of a KEY bucket in, a complete store out.
 
-A snapshot carries only what etcd keeps: the records by revision. The index, the history and the keys by
+A snapshot carries only what etcd keeps: the records by revision. The index, the links and the keys by
 lease are made again here, by the same steps in which the transactions of this member would have made them, so
 the result is the store that this member would have if it had applied everything itself.
 
@@ -20,8 +20,8 @@ from etcdpy.mvcc.key_index import (
     encode_entry,
     lease_of,
     move_attachment,
-    retire,
 )
+from etcdpy.mvcc.links import link
 from etcdpy.mvcc.revision import REVISION_BYTES, TOMBSTONE_MARK, is_tombstone
 from etcdpy.proto.kv_pb2 import KeyValue
 
@@ -76,15 +76,15 @@ def _import_record(backend: "Backend", revision: bytes, data: bytes, leases: "Co
     if not key:
         raise CorruptStore(f"the record at revision {revision.hex()} has no key")
     before = backend.get(_INDEX, key)
-    lease_before = 0
+    lease_before, depth = 0, record.version
     if before is not None:
-        retire(backend, key, before)
+        depth = link(backend, revision[:REVISION_BYTES], before)
         lease_before = lease_of(before) if len(before) != TOMBSTONE_BYTES else 0
     if is_tombstone(revision):
         lease, entry = 0, revision[:REVISION_BYTES] + TOMBSTONE_MARK
     else:
         lease = record.lease
-        entry = encode_entry(revision, record.create_revision, record.version, lease)
+        entry = encode_entry(revision, record.create_revision, record.version, lease, depth)
     backend.put(_INDEX, key, entry)
     attached_before = lease_before if lease_before in leases else 0
     attached = lease if lease in leases else 0

@@ -11,7 +11,8 @@ from typing import Final
 
 from etcdpy.backend import Bucket
 from etcdpy.mvcc.errors import CorruptStore
-from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, Row, Rows, encode_without_value, entry_at
+from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, Row, Rows, encode_without_value
+from etcdpy.mvcc.links import entry_at
 from etcdpy.mvcc.revision import REVISION_BYTES, main_of
 
 _KEY: Final = Bucket.KEY.value
@@ -73,7 +74,7 @@ class LargeRange:
             for start in range(0, len(rows), STEP_ROWS):
                 live = []
                 for key, newest in rows[start : start + STEP_ROWS]:
-                    entry = entry_at(self._view, key, newest, self._revision)
+                    entry = entry_at(self._view, newest, self._revision)
                     if entry is not None and len(entry) != TOMBSTONE_BYTES:
                         live.append((key, entry))
                 yield live

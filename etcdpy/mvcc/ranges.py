@@ -1,7 +1,7 @@
 """Reading ranges of keys, now or at an older revision.
 
 The rows of INDEX are the keys in order. At the current revision an entry that is no tombstone *is* the
-answer; at an older one the entry is taken as it is when it is old enough, and looked up in the history when
+answer; at an older one the entry is taken as it is when it is old enough, and the links are followed when
 it is not. Stored values are then fetched by their revision and never unpacked.
 """
 
@@ -17,9 +17,9 @@ from etcdpy.mvcc.key_index import (
     KeyMeta,
     Row,
     encode_without_value,
-    entry_at,
 )
 from etcdpy.mvcc.key_value import key_of
+from etcdpy.mvcc.links import entry_at
 from etcdpy.mvcc.revision import REVISION_BYTES, encode_main, main_of
 
 _KEY: Final = Bucket.KEY.value
@@ -134,7 +134,7 @@ class Ranges:
         """The key itself if it was alive at `revision` (0: now)."""
         entry = self._backend.get(_INDEX, key)
         if entry is not None and revision:
-            entry = entry_at(self._backend, key, entry, revision)
+            entry = entry_at(self._backend, entry, revision)
         return [] if entry is None or len(entry) == TOMBSTONE_BYTES else [(key, entry)]
 
     def entries(
@@ -199,7 +199,7 @@ class Ranges:
     def _alive_at(self, rows: list[Row], revision: int) -> list[Row]:
         alive = []
         for key, newest in rows:
-            entry = entry_at(self._backend, key, newest, revision)
+            entry = entry_at(self._backend, newest, revision)
             if entry is not None and len(entry) != TOMBSTONE_BYTES:
                 alive.append((key, entry))
         return alive

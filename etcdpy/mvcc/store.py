@@ -1,7 +1,7 @@
 """The multi-version store: every change of every key since the last compaction, by revision.
 
 `Store` joins what the other modules know. The record of all changes is the KEY bucket, ordered by revision;
-INDEX and HISTORY find a key in it. The current revision is the last record's, so opening a store reads three
+INDEX and LINKS find a key in it. The current revision is the last record's, so opening a store reads three
 records, whatever its size.
 
 Everything here is called from the thread that applies raft entries, and is deterministic: the same entries
@@ -21,6 +21,7 @@ from etcdpy.mvcc.key_counts import SEGMENT_KEYS_MAX, KeyCounts
 from etcdpy.mvcc.key_index import TOMBSTONE_BYTES, KeyMeta, Row, Rows, attachments, decode_meta
 from etcdpy.mvcc.observed import StoreObserved
 from etcdpy.mvcc.ranges import RangeResult, Ranges, Values, bound, without_values
+from etcdpy.mvcc.relink import relink
 from etcdpy.mvcc.revision import main_of
 from etcdpy.mvcc.shared_ranges import SharedRanges
 from etcdpy.mvcc.txn import WriteTxn
@@ -43,6 +44,7 @@ class Store:
         self.observed = StoreObserved() if observed is None else observed
         self._compactor = Compactor(backend, self.observed)
         self.compact_revision = self._compactor.revision
+        relink(backend, self.compact_revision)
         last = backend.last(_KEY)
         self.revision = max(1, self.compact_revision, 0 if last is None else main_of(last[0]))
         self._values = Values(backend)

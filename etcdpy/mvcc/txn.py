@@ -17,9 +17,9 @@ from etcdpy.mvcc.key_index import (
     encode_entry,
     lease_of,
     move_attachment,
-    retire,
 )
 from etcdpy.mvcc.key_value import encode_deleted, encode_key_value
+from etcdpy.mvcc.links import link
 from etcdpy.mvcc.ranges import RangeResult
 from etcdpy.mvcc.revision import REVISION_BYTES, TOMBSTONE_MARK, encode_revision
 
@@ -108,9 +108,9 @@ class WriteTxn:
         backend = self._backend
         revision = encode_revision(main, len(self._events))
         entry = backend.get(_INDEX, key)
-        create_revision, version, lease_before, previous = main, 1, 0, None
+        create_revision, version, lease_before, previous, depth = main, 1, 0, None, 1
         if entry is not None:
-            retire(backend, key, entry)
+            depth = link(backend, revision, entry)
             if len(entry) != TOMBSTONE_BYTES:
                 create_revision, version = decode_birth(entry)
                 version += 1
@@ -119,7 +119,7 @@ class WriteTxn:
                 previous = entry[:REVISION_BYTES]
         data = encode_key_value(key, create_revision, main, version, value, lease)
         backend.put(_KEY, revision, data)
-        backend.put(_INDEX, key, encode_entry(revision, create_revision, version, lease))
+        backend.put(_INDEX, key, encode_entry(revision, create_revision, version, lease, depth))
         if version == 1:
             self._store.counts.add(key)
         if lease != lease_before:
@@ -138,7 +138,7 @@ class WriteTxn:
     def _delete(self, key: bytes, entry: bytes) -> None:
         backend = self._backend
         revision = encode_revision(self._main, len(self._events))
-        retire(backend, key, entry)
+        link(backend, revision, entry)
         backend.put(_KEY, revision + TOMBSTONE_MARK, encode_deleted(key))
         backend.put(_INDEX, key, revision + TOMBSTONE_MARK)
         self._store.counts.remove(key)

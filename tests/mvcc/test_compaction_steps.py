@@ -64,7 +64,7 @@ def test_a_tombstone_goes_with_the_next_compaction_and_so_does_its_index(disk: "
     disk.compact(13)
     assert records(disk) == [Revision(13)]
     assert [key for key, _ in disk.backend.items(Bucket.INDEX)] == [b"z"]
-    assert list(disk.backend.items(Bucket.HISTORY)) == []
+    assert list(disk.backend.items(Bucket.LINKS)) == []
 
 
 @pytest.mark.parametrize("flushed_steps", range(9))
@@ -84,7 +84,8 @@ def test_a_crash_after_any_step(disk: "Disk", flushed_steps: int, lost_steps: in
         pass
     assert records(disk) == [Revision(7), Revision(8), Revision(11), *(Revision(12, sub) for sub in range(3))]
     assert store.finished_compact_revision == 11
-    assert len(list(disk.backend.items(Bucket.HISTORY))) == 3
+    linked = [decode_revision(row) for row, _ in disk.backend.items(Bucket.LINKS)]
+    assert linked == [Revision(12, sub) for sub in range(3)]
     assert not disk.reopen().compaction_pending
 
 
