@@ -8,9 +8,9 @@ minutes and, for ten million keys, nine gigabytes. `measure` may be run as often
 the same files: what it writes only adds versions and new keys.
 
 Serving means that a client's linearizable read has been answered. Resident memory is told without the pages
-of files, which are the page cache's and can be given back at any time. Puts are made by 100 callers, once to
-keys that are not there yet and once to keys that are, spread at random over all keys; the same is done on
-an empty store, and the ratio is that of the rates.
+of files, which are the page cache's and can be given back at any time. Puts are made by 100 callers, to
+keys that are not there yet and to keys that are, spread at random over all keys; in turns with them, the same
+is done on an almost empty store, and the ratio is that of the medians.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median as middle
 
 from tests.support.client import Client
 from tests.support.programs import candidate_kind, reference_kind
@@ -31,6 +32,8 @@ from .tools import machine, memory_bytes, run_loadgen, save
 
 PUTS = 60_000
 SMALL_KEYS = 10_000
+KINDS = ("new", "present")
+RATES = [f"{kind}_{size}" for kind in KINDS for size in ("small", "large")]
 
 
 def start_seconds(server: Server, keys: int) -> float:
@@ -45,51 +48,61 @@ def start_seconds(server: Server, keys: int) -> float:
     return took
 
 
-def put_rates(server: Server, keys: int, *, stride: int) -> dict[str, float]:
-    """Puts a second: to keys between those that are there, and to those that are."""
-    load: dict[str, int | str] = {
-        "count": PUTS,
-        "callers": 100,
-        "connections": 10,
-        "value": 100,
-        "prefix": PREFIX,
-        "stride": stride,
+def put_rate(server: Server, keys: int, **settings: int) -> float:
+    """Puts a second."""
+    load: dict[str, int | str] = {"count": PUTS, "callers": 100, "connections": 10, "value": 100}
+    load |= {"prefix": PREFIX, "stride": STRIDE, "keys": keys}
+    return run_loadgen(server.endpoint, "put", **load, **settings).rate
+
+
+def put_rates(small: Server, large: Server, keys: int, rounds: int) -> dict[str, object]:
+    """Puts a second, in turns on both stores, after a round that does not count: to keys that are not there
+    yet, and to keys that are.
+    """
+    fill: dict[str, int | str] = {"count": SMALL_KEYS, "keys": SMALL_KEYS, "callers": 100}
+    run_loadgen(small.endpoint, "fill", stride=STRIDE, value=100, prefix=PREFIX, **fill)
+    rates: dict[str, list[float]] = {name: [] for name in RATES}
+    for number in range(rounds + 1):
+        skip = number * PUTS
+        one = {
+            "new_small": put_rate(small, PUTS, offset=1 + skip * STRIDE),
+            "new_large": put_rate(large, keys, offset=1, skip=skip),
+            "present_small": put_rate(small, SMALL_KEYS),
+            "present_large": put_rate(large, keys, skip=skip),
+        }
+        for name, rate in one.items() if number else ():
+            rates[name].append(rate)
+    ratios = {name: middle(rates[f"{name}_large"]) / middle(rates[f"{name}_small"]) for name in KINDS}
+    return {
+        "puts_per_s": {name: [round(rate) for rate in found] for name, found in rates.items()},
+        "ratio": {name: round(ratio, 2) for name, ratio in ratios.items()},
     }
-    fresh = run_loadgen(server.endpoint, "put", keys=max(keys, PUTS), offset=1, **load)
-    present = run_loadgen(server.endpoint, "put", keys=keys, offset=0, **load)
-    return {"new_per_s": round(fresh.rate), "present_per_s": round(present.rate)}
 
 
-def empty_rates(server: Server) -> dict[str, float]:
-    with server:
-        fill: dict[str, int | str] = {"count": SMALL_KEYS, "keys": SMALL_KEYS, "callers": 100}
-        fill |= {"value": 100, "prefix": PREFIX}
-        run_loadgen(server.endpoint, "fill", stride=STRIDE, **fill)
-        return put_rates(server, SMALL_KEYS, stride=STRIDE)
-
-
-def measure(server: Server, keys: int, rounds: int) -> dict[str, object]:
-    starts = []
-    for _ in range(rounds):
-        starts.append(round(start_seconds(server, keys), 3))
-        server.stop()
+def measure(server: Server, keys: int, rounds: int, put_rounds: int) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for name, end in (("start_s", server.stop), ("start_after_kill_s", server.kill)):
+        starts = []
+        for _ in range(rounds):
+            starts.append(round(start_seconds(server, keys), 3))
+            end()
+        result[name] = starts
     server.start()
     with Client(server.endpoint) as client:
         client.range(key(1))
-    idle = memory_bytes(server.pid)
+    result["memory_idle_mib"] = memory_mib(server)
     with tempfile.TemporaryDirectory(prefix="etcdpy-bench-", dir=server.directory.parent) as place:
-        empty = empty_rates(Server(server.kind, Path(place), FLAGS))
-    large = put_rates(server, keys, stride=STRIDE)
-    loaded = memory_bytes(server.pid)
+        with Server(server.kind, Path(place), FLAGS) as small:
+            result |= put_rates(small, server, keys, put_rounds)
+    result["memory_after_puts_mib"] = memory_mib(server)
+    server.kill()
+    result["start_after_puts_and_kill_s"] = round(start_seconds(server, keys), 3)
     server.stop()
-    return {
-        "start_s": starts,
-        "memory_idle_mib": {name: round(size / 2**20, 1) for name, size in idle.items()},
-        "memory_after_puts_mib": {name: round(size / 2**20, 1) for name, size in loaded.items()},
-        "puts_empty": empty,
-        "puts_large": large,
-        "ratio": {name: round(large[name] / rate, 2) for name, rate in empty.items()},
-    }
+    return result
+
+
+def memory_mib(server: Server) -> dict[str, float]:
+    return {name: round(size / 2**20, 1) for name, size in memory_bytes(server.pid).items()}
 
 
 def existing(kind_name: str, directory: Path) -> Server:
@@ -106,7 +119,8 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--keys", type=int, default=10_000_000)
     parser.add_argument("--kinds", default="etcdpy,etcd")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="starts of each sort")
+    parser.add_argument("--put-rounds", type=int, default=3)
     parser.add_argument("--save", metavar="NAME")
     chosen = parser.parse_args()
     snapshot = chosen.directory / "s.db"
@@ -121,7 +135,7 @@ def main() -> int:
     for name in chosen.kinds.split(","):
         server = existing(name, chosen.directory)
         try:
-            result[name] = measure(server, chosen.keys, chosen.rounds)
+            result[name] = measure(server, chosen.keys, chosen.rounds, chosen.put_rounds)
         finally:
             server.kill()
         print(json.dumps({name: result[name]}), file=sys.stderr, flush=True)

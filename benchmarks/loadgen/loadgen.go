@@ -43,6 +43,7 @@ type settings struct {
 	prefix      string
 	stride      int
 	offset      int
+	skip        int
 	rate        int
 	samples     string
 }
@@ -78,6 +79,7 @@ func main() {
 	flag.StringVar(&s.prefix, "prefix", "/bench/keys/", "prefix of every key")
 	flag.IntVar(&s.stride, "stride", 1, "key number n is n*stride+offset")
 	flag.IntVar(&s.offset, "offset", 0, "see stride")
+	flag.IntVar(&s.skip, "skip", 0, "drawn keys that are passed over, which an earlier run has had")
 	flag.IntVar(&s.rate, "rate", 0, "calls begun in a second; 0: as many as are answered")
 	flag.StringVar(&s.samples, "samples", "", "file for one line per call: when it was due (ns since 1970), its latency (ns)")
 	flag.Parse()
@@ -120,7 +122,7 @@ func (s settings) key(n int) string {
 func prepare(s settings, first *clientv3.Client) operation {
 	order := rand.New(rand.NewSource(1)).Perm(s.keys)
 	value := strings.Repeat("v", s.valueBytes)
-	drawn := func(n int) string { return s.key(order[n%s.keys]) }
+	drawn := func(n int) string { return s.key(order[(n+s.skip)%s.keys]) }
 	switch s.operation {
 	case "put":
 		return func(ctx context.Context, c *clientv3.Client, n int) error {

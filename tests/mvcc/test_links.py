@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
 from bisect import bisect_right
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +21,10 @@ from etcdpy.mvcc.revision import REVISION_BYTES, main_of
 from tests.support.store_rows import comparable, plain_entry
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.mvcc.conftest import Disk
 
+# Syncs cost nothing in memory.
+MEMORY = Path("/dev/shm")
 VERSIONS = 3000
 # The numbers up to twelve added up: a version number has twelve bits.
 STEPS_MAX = 78
@@ -115,7 +118,7 @@ class Died(Exception):
     """Instead of a process that is gone."""
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(OPERATIONS, st.integers(0, 12), OPERATIONS, st.integers(0, 12))
 def test_an_old_directory_is_converted_whenever_it_dies(
     tmp_path_factory: pytest.TempPathFactory,
@@ -124,7 +127,7 @@ def test_an_old_directory_is_converted_whenever_it_dies(
     after: list[tuple[str, bytes]],
     dies_at: int,
 ) -> None:
-    place = tmp_path_factory.mktemp("relink")
+    place = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else tmp_path_factory.getbasetemp()))
     origin = Store(Backend.open(place / "origin", map_bytes=1 << 28))
     do(origin, before)
     if origin.revision > compact_back:
@@ -146,6 +149,7 @@ def test_an_old_directory_is_converted_whenever_it_dies(
     assert converted.hash_kv() == origin.hash_kv()
     for store in (origin, converted):
         store.backend.abandon()
+    shutil.rmtree(place)
 
 
 def open_dying(path: Path, dies_at: int) -> Store:
@@ -162,7 +166,9 @@ def open_dying(path: Path, dies_at: int) -> Store:
 
     backend.flush_sync = flush_sync  # type: ignore[method-assign]
     try:
-        return Store(backend)
+        store = Store(backend)
     except Died:
         backend.abandon()
         return Store(Backend.open(path, map_bytes=1 << 28))
+    backend.flush_sync = flush  # type: ignore[method-assign]
+    return store
