@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median as middle
+from statistics import median
 
 from tests.support.client import Client
 from tests.support.programs import candidate_kind, reference_kind
@@ -72,7 +72,7 @@ def put_rates(small: Server, large: Server, keys: int, rounds: int) -> dict[str,
         }
         for name, rate in one.items() if number else ():
             rates[name].append(rate)
-    ratios = {name: middle(rates[f"{name}_large"]) / middle(rates[f"{name}_small"]) for name in KINDS}
+    ratios = {name: median(rates[f"{name}_large"]) / median(rates[f"{name}_small"]) for name in KINDS}
     return {
         "puts_per_s": {name: [round(rate) for rate in found] for name, found in rates.items()},
         "ratio": {name: round(ratio, 2) for name, ratio in ratios.items()},
@@ -91,9 +91,11 @@ def measure(server: Server, keys: int, rounds: int, put_rounds: int) -> dict[str
     with Client(server.endpoint) as client:
         client.range(key(1))
     result["memory_idle_mib"] = memory_mib(server)
-    with tempfile.TemporaryDirectory(prefix="etcdpy-bench-", dir=server.directory.parent) as place:
-        with Server(server.kind, Path(place), FLAGS) as small:
-            result |= put_rates(small, server, keys, put_rounds)
+    with (
+        tempfile.TemporaryDirectory(prefix="etcdpy-bench-", dir=server.directory.parent) as place,
+        Server(server.kind, Path(place), FLAGS) as small,
+    ):
+        result |= put_rates(small, server, keys, put_rounds)
     result["memory_after_puts_mib"] = memory_mib(server)
     server.kill()
     result["start_after_puts_and_kill_s"] = round(start_seconds(server, keys), 3)

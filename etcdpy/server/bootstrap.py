@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from etcdpy import wal
 from etcdpy.auth import AuthStore
-from etcdpy.backend import Backend
+from etcdpy.backend import Backend, Bucket
 from etcdpy.backend.memory_lock import lock_in_memory
 from etcdpy.cluster.bootstrap import Cluster, first_changes
 from etcdpy.cluster.membership import Membership
@@ -142,6 +142,8 @@ def bootstrap(
     snapshot_index = 0 if snapshot is None else snapshot.metadata.index
     backend = _open_backend_at(config, call_soon, snapshot_index)
     identity = _identity(recovered.metadata)
+    if rows := backend.entries(Bucket.HISTORY):
+        log.info("converting the history of keys; this is done once", rows=rows)
     state = build_state(config, backend)
     if state.membership.conf_state().voters == [identity.member_id]:
         _check_log_end(wal_log, backend)
