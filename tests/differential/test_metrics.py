@@ -11,14 +11,11 @@ import pytest
 
 from etcdpy.proto import rpc_pb2 as pb
 from tests.support.client import Client, Refusal
-from tests.support.quorum import MixedCluster, eventually
-from tests.support.scrape import Scrape, scrape
+from tests.support.scrape import Labels, Scrape, scrape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from tests.support.programs import Kind
     from tests.support.server import Server
 
 EXCEPTIONS = {
@@ -138,11 +135,22 @@ def missing(theirs: Scrape, ours: Scrape) -> set[str]:
 
 def unequal(theirs: Scrape, ours: Scrape) -> dict[str, object]:
     """What both count, and count differently."""
-    pairs = {name: (theirs.all_of(name), ours.all_of(name)) for name in EQUAL}
+    pairs = {name: (counted(theirs, name), counted(ours, name)) for name in EQUAL}
     return {
         name: (sorted(first.items() - second.items()), sorted(second.items() - first.items()))
         for name, (first, second) in pairs.items()
         if first != second
+    }
+
+
+def counted(page: Scrape, name: str) -> dict[Labels, float]:
+    """All but how the stream of renewals has ended: whether the client's farewell or its reset comes first is
+    chance, and etcd calls them by different codes.
+    """
+    return {
+        labels: value
+        for labels, value in page.all_of(name).items()
+        if not (name == "grpc_server_handled_total" and ("grpc_method", "LeaseKeepAlive") in labels)
     }
 
 
@@ -196,31 +204,3 @@ def test_dashboards_and_alerts_find_what_they_ask_for(pages: tuple[Scrape, Scrap
     assert {"unary", "bidi_stream"} <= kinds
     refused = {"grpc_service": "etcdserverpb.KV", "grpc_method": "Put", "grpc_code": "InvalidArgument"}
     assert ours.value("grpc_server_handled_total", grpc_type="unary", **refused) == 1
-
-
-def scrape_leader(kind: Kind, directory: Path) -> Scrape:
-    """Of three members, after the load."""
-    with MixedCluster(directory, [kind] * 3) as cluster:
-        endpoint = cluster.leader().endpoint
-        with Client(endpoint) as client:
-            load(client)
-            watch(client)
-            cluster.wait_for_revision(client.revision())
-            # Round trips are measured by probes that go out every few seconds.
-            name = "etcd_network_peer_round_trip_time_seconds_bucket"
-            eventually(lambda: bool(scrape(endpoint).all_of(name)))
-            return scrape(endpoint)
-
-
-@pytest.mark.slow
-@pytest.mark.cluster
-def test_three_members(reference: Kind, candidate: Kind, tmp_path_factory: pytest.TempPathFactory) -> None:
-    theirs, ours = (
-        scrape_leader(kind, tmp_path_factory.mktemp(kind.name)) for kind in (reference, candidate)
-    )
-    assert missing(theirs, ours) == set()
-    names = {name for name, _ in ours.values}
-    assert [name for name in (*DASHBOARDS, *CLUSTER_DASHBOARDS) if name not in names] == []
-    for name in EQUAL:
-        if "mvcc_" in name and "range" not in name:
-            assert theirs.all_of(name) == ours.all_of(name), name
