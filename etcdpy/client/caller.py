@@ -321,6 +321,11 @@ class Caller:
 
     # Tokens.
 
+    @property
+    def has_token(self) -> bool:
+        """Whether the next token is one that was fetched before."""
+        return self._token is not None
+
     def forget(self, token: str) -> None:
         """The server does not take this token (any more)."""
         if self._token == token:

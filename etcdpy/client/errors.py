@@ -157,6 +157,7 @@ TEXT_INVALID_TOKEN: Final = "etcdserver: invalid auth token"
 TEXT_OLD_AUTH_REVISION: Final = "etcdserver: revision of auth store is old"
 TEXT_USER_EMPTY: Final = "etcdserver: user name is empty"
 TEXT_AUTH_NOT_ENABLED: Final = "etcdserver: authentication is not enabled"
+TEXT_PERMISSION_DENIED: Final = "etcdserver: permission denied"
 TEXT_NO_LEADER: Final = "etcdserver: no leader"
 
 _BY_CODE: Final[Mapping[grpc.StatusCode, type[EtcdError]]] = {

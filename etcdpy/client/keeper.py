@@ -45,6 +45,7 @@ class StreamKeeper(ABC, Generic[Request, Response]):
         self._stream: Duplex[Request, Response] | None = None
         self._is_running = False
         self._token = ""
+        self._token_is_good = False
         self._refused_tokens = 0
 
     # Hooks.
@@ -82,7 +83,13 @@ class StreamKeeper(ABC, Generic[Request, Response]):
 
     def token_works(self) -> None:
         """A request of this stream was granted."""
+        self._token_is_good = True
         self._refused_tokens = 0
+
+    @property
+    def doubts_token(self) -> bool:
+        """Whether the stream's token may be one that the server has forgotten."""
+        return bool(self._token) and not self._token_is_good
 
     def replace_token(self) -> bool:
         """The server has refused the token within the stream: begin another. False if that is no use."""
@@ -148,6 +155,7 @@ class StreamKeeper(ABC, Generic[Request, Response]):
         """Open a stream and serve it to its end; what ended it, if not the server's own wish."""
         caller = self.caller
         try:
+            self._token_is_good = not caller.has_token
             self._token = await caller.token(caller.deadline(caller.settings.timeout))
             metadata = caller.metadata(token=self._token, require_leader=caller.settings.require_leader)
             stream = await caller.transport.exchange(target, self._rpc, metadata)

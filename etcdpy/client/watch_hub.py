@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from etcdpy.client import rpcs
-from etcdpy.client.errors import TEXT_COMPACTED, CompactedError, EtcdError, WatchEnded, error_of
+from etcdpy.client.errors import (
+    TEXT_COMPACTED,
+    TEXT_PERMISSION_DENIED,
+    CompactedError,
+    EtcdError,
+    WatchEnded,
+    error_of,
+)
 from etcdpy.client.keeper import StreamKeeper
 from etcdpy.client.retry import is_token_text
 from etcdpy.client.values import Event, event
@@ -192,7 +199,11 @@ class WatchHub(StreamKeeper[pb.WatchRequest, pb.WatchResponse]):
 
     def _cancelled(self, watch: WatchState, response: pb.WatchResponse) -> None:
         reason = response.cancel_reason
-        if is_token_text(reason) and self.replace_token():
+        # Of a watch, etcd 3.5 says of a token that it has forgotten what it says of one without permission.
+        is_about_token = is_token_text(reason) or (
+            self.doubts_token and reason.endswith(TEXT_PERMISSION_DENIED)
+        )
+        if is_about_token and self.replace_token():
             return
         del self._by_id[watch.watch_id]
         if response.compact_revision:

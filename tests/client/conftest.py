@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,9 +12,11 @@ from etcdpy.client import AsyncClient, Client, prefix
 from tests.client.sides import Awaited
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.server import Server
+
+    Connect = Callable[..., Client]
 
 
 @pytest.fixture(params=["plain", "asyncio"])
@@ -28,3 +31,19 @@ def client(request: pytest.FixtureRequest, either_server: Server) -> Iterator[Cl
         other = AsyncClient(either_server.endpoint)
         yield Awaited(other, runner)  # type: ignore[misc]
         runner.run(other.close())
+
+
+@pytest.fixture(params=["plain", "asyncio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Makes clients of either side, with the arguments of `Client`, that are called and closed at the end."""
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+
+        def make(*args: Any, **kwargs: Any) -> Client:
+            if request.param == "plain":
+                return stack.enter_context(Client(*args, **kwargs))
+            other = AsyncClient(*args, **kwargs)
+            stack.callback(lambda: runner.run(other.close()))
+            return Awaited(other, runner)  # type: ignore[return-value]
+
+        yield make
