@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from etcdpy.backend import BackendError
 from etcdpy.cluster.version import Version, is_too_old
 from etcdpy.lease import LeaseError, LeaseExpired, NotPrimary
 from etcdpy.proto import rpc_pb2 as pb
@@ -245,8 +246,16 @@ class Front:
         return self._status.encoded()
 
     def defragment(self, done: Done) -> None:
-        """Give unused space back to the file system."""
-        self._member.state.backend.defragment(lambda error: done(Result(pb.DefragmentResponse(), error)))
+        """Give unused space back to the file system, also what the writes so far have freed."""
+        backend = self._member.state.backend
+
+        def ended(error: BackendError | None) -> None:
+            done(Result(pb.DefragmentResponse(), error))
+
+        try:
+            backend.flush(lambda: backend.defragment(ended))
+        except BackendError as error:
+            ended(error)
 
     def hash(self, done: Callable[[int | None, Exception | None], None]) -> None:
         """Hash of the whole backend, a few milliseconds at a time."""

@@ -10,6 +10,7 @@ import pytest
 
 from etcdpy import embed
 from etcdpy.backend import BackendFull
+from etcdpy.client import AsyncClient, prefix
 from etcdpy.proto import rpc_pb2 as pb
 from etcdpy.server.bootstrap import DataDirectoryError
 from etcdpy.server.config import Config
@@ -89,6 +90,25 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
 
     asyncio.run(run(False))
     asyncio.run(run(True))
+
+
+def test_defragmentation_counts_what_is_not_on_disk_yet(tmp_path: Path) -> None:
+    """As etcd's does: who compacts and defragments at once, because there is no space left, gets it back."""
+
+    async def scenario() -> None:
+        config = Config.for_test(tmp_path)
+        config.backend_batch_interval_s = 600.0
+        async with embed.member(config) as etcd, AsyncClient(etcd.client_urls) as client:
+            for number in range(8):
+                await client.put(f"big/{number}", b"x" * 1_000_000)
+            etcd.member.state.backend.flush_sync()
+            gone = await client.delete(prefix("big/"))
+            await client.compact(gone.header.revision, physical=True)
+            assert (await client.status()).db_size > 8_000_000
+            await client.defragment()
+            assert (await client.status()).db_size < 1_000_000
+
+    asyncio.run(scenario())
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
