@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from etcdpy.rpc.gateway import PREFIX
 from etcdpy.rpc.http_answers import ANSWER_HEADERS, answer_headers, moved, not_found
 from etcdpy.rpc.http_server import GoServer
 from etcdpy.rpc.port import Http1Session
@@ -105,8 +106,10 @@ class HttpSite:
         if handler is not None:
             return await handler(request)
         clean = _clean(request.path)
-        if clean != request.path or f"{clean}/" in self._routes:
-            return moved(clean if clean != request.path else f"{clean}/")
+        if clean != request.path:
+            return moved(request, clean)
+        if f"{clean}/" in self._routes or (self._gateway is not None and f"{clean}/" == PREFIX):
+            return moved(request, f"{clean}/")
         return not_found()
 
     def _find(self, path: str) -> Handler | None:

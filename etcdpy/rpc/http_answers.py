@@ -32,10 +32,21 @@ def wrong_method(allowed: str) -> web.Response:
     return failure(405, "Method Not Allowed", {"Allow": allowed})
 
 
-def moved(path: str) -> web.Response:
-    """The path is written in a longer way than it needs to be."""
-    body = f'<a href="{path}">Moved Permanently</a>.\n\n'
-    return web.Response(status=301, text=body, content_type="text/html", headers={"Location": path})
+def moved(request: web.BaseRequest, path: str) -> web.Response:
+    """The path is written in another way here; the query stays."""
+    query = request.rel_url.raw_query_string
+    location = path + (f"?{query}" if query else "")
+    headers = {"Location": location}
+    if request.method not in ("GET", "HEAD"):
+        return web.Response(status=301, headers=headers)
+    text = f'<a href="{_html(location)}">Moved Permanently</a>.\n\n'
+    return web.Response(status=301, text=text, content_type="text/html", headers=headers)
+
+
+def _html(text: str) -> str:
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&#34;"), ("'", "&#39;")):
+        text = text.replace(character, escaped)
+    return text
 
 
 def answer_headers(request: web.BaseRequest) -> Mapping[str, str]:

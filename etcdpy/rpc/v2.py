@@ -16,6 +16,7 @@ from aiohttp import web
 from etcdpy.cluster.members import go_json
 from etcdpy.rpc import v2_forms
 from etcdpy.rpc.errors import FAULTS, to_rpc_error
+from etcdpy.rpc.http_answers import moved
 from etcdpy.rpc.v2_members import V2Members
 from etcdpy.rpc.v2_stats import V2Stats
 from etcdpy.server.results import Result, V2Result
@@ -67,7 +68,7 @@ class V2Api:
         path = unquote(request.rel_url.raw_path)
         cleaned = clean(path)
         if cleaned != path:
-            return _moved(request, cleaned)
+            return moved(request, cleaned)
         if path == v2_forms.PREFIX or path.startswith(v2_forms.PREFIX + "/"):
             return await self._answer_keys(request, session)
         if path.startswith("/v2/members") or path == "/v2/machines":
@@ -227,19 +228,3 @@ def clean(path: str) -> str:
     """The path as Go's router wants it: no doubled slashes and no dots, a slash at the end left there."""
     cleaned = posixpath.normpath(path)
     return cleaned + "/" if path.endswith("/") and cleaned != "/" else cleaned
-
-
-def _moved(request: web.BaseRequest, path: str) -> web.Response:
-    query = request.rel_url.raw_query_string
-    location = path + (f"?{query}" if query else "")
-    headers = {"Location": location}
-    if request.method not in ("GET", "HEAD"):
-        return web.Response(status=301, headers=headers)
-    text = f'<a href="{_html(location)}">Moved Permanently</a>.\n\n'
-    return web.Response(status=301, text=text, content_type="text/html", headers=headers)
-
-
-def _html(text: str) -> str:
-    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&#34;"), ("'", "&#39;")):
-        text = text.replace(character, escaped)
-    return text

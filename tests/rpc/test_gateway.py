@@ -151,7 +151,8 @@ async def test_paths_and_methods_that_are_not_there(tmp_path: Path) -> None:
             assert (answer.status, answer.body) == (501, '{"code":12,"message":"Method Not Allowed"}')
         answer = await peer.ask("/v3/kv/range", "", "OPTIONS")
         assert (answer.status, answer.body) == (200, "")
-        for path in ("/v3", "/v3alpha/kv/range", "/v2/keys"):
+        assert (await peer.ask("/v3")).status == 301
+        for path in ("/v3alpha/kv/range", "/v2/keys"):
             assert (await peer.ask(path)).body == "404 page not found\n"
         peer.close()
 
