@@ -242,7 +242,9 @@ class Server:
         await self._listeners.start()
         self.log.info("ready to serve client requests")
         for url in self._listeners.urls:
-            self.log.info("serving client traffic insecurely; this is strongly discouraged!", address=url)
+            is_secure = url.startswith(("https:", "unixs:"))
+            manner = "securely" if is_secure else "insecurely; this is strongly discouraged!"
+            self.log.info(f"serving client traffic {manner}", address=url)
 
     async def _maybe_defragment(self) -> None:
         """Give back at the start what is free in the backend, if it is as much as was said."""

@@ -131,14 +131,15 @@ def bootstrap(
         wal.WalError: the log is damaged.
     """
     where = layout(config)
+    disk = wal.RealFiles(unsafe_no_fsync=config.unsafe_no_fsync)
     fresh = not has_data(config)
     if fresh:
         assert cluster is not None, f"no data in {where.wal_dir}, and no cluster to found or join"
         _check_no_database(where)
-        _create_wal(where, cluster, is_founder=not config.is_joining)
-    files = wal.SnapshotFiles(where.snap_dir)
+        _create_wal(where, cluster, disk, is_founder=not config.is_joining)
+    files = wal.SnapshotFiles(where.snap_dir, files=disk)
     files.remove_leftovers()
-    snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
+    snapshot, wal_log, recovered = _open_log(where, files, disk, config.max_wals)
     snapshot_index = 0 if snapshot is None else snapshot.metadata.index
     backend = _open_backend_at(config, call_soon, snapshot_index)
     identity = _identity(recovered.metadata)
@@ -151,7 +152,7 @@ def bootstrap(
         _force_new_cluster(config, identity, state, wal_log, recovered)
         log.warn("made a new cluster of this member alone", **{"local-member-id": f"{identity.member_id:x}"})
         wal_log.close()
-        snapshot, wal_log, recovered = _open_log(where, files, config.max_wals)
+        snapshot, wal_log, recovered = _open_log(where, files, disk, config.max_wals)
     node = _raft_node(config, identity, snapshot, recovered, state, randrange)
     log.info(
         "recovered member" if not fresh else "created member",
@@ -195,6 +196,7 @@ def open_backend(config: Config, call_soon: CallSoon, observed: BackendObserved 
         call_soon=call_soon,
         batch_interval_s=config.backend_batch_interval_s,
         batch_operations_max=config.backend_batch_limit,
+        sync=not config.unsafe_no_fsync,
         observed=observed,
     )
     if config.memory_mlock:
@@ -286,7 +288,7 @@ def _force_new_cluster(
     log.append(encoded, raft_codec.encode_hard_state(hard_state), sync=True)
 
 
-def _create_wal(where: Layout, cluster: Cluster, *, is_founder: bool) -> None:
+def _create_wal(where: Layout, cluster: Cluster, disk: wal.RealFiles, *, is_founder: bool) -> None:
     """A log that names the member. That of a founder begins with the first entries, in one step: a member
     that died between the two would know the cluster, of which it may have been told by DNS or a discovery
     service, but not who is in it.
@@ -294,7 +296,7 @@ def _create_wal(where: Layout, cluster: Cluster, *, is_founder: bool) -> None:
     metadata = Metadata(NodeID=cluster.local.id, ClusterID=cluster.id).SerializeToString()
     entries = first_entries(cluster) if is_founder else []
     state = raft_codec.encode_hard_state(HardState(BOOTSTRAP_TERM, 0, len(entries))) if entries else None
-    wal.Log.create(where.wal_dir, metadata, entries, state).close()
+    wal.Log.create(where.wal_dir, metadata, entries, state, files=disk).close()
 
 
 def first_entries(cluster: Cluster) -> list[tuple[int, bytes]]:
@@ -308,9 +310,11 @@ def first_entries(cluster: Cluster) -> list[tuple[int, bytes]]:
 
 
 def _open_log(
-    where: Layout, files: wal.SnapshotFiles, segments_max: int
+    where: Layout, files: wal.SnapshotFiles, disk: wal.RealFiles, segments_max: int
 ) -> tuple[WireSnapshot | None, wal.Log, wal.Recovered]:
-    return open_newest(files, lambda mark: wal.Log.open(where.wal_dir, mark, segments_max=segments_max))
+    return open_newest(
+        files, lambda mark: wal.Log.open(where.wal_dir, mark, segments_max=segments_max, files=disk)
+    )
 
 
 def open_newest(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc
+import lmdb
 import pytest
 
 from etcdpy import embed
@@ -23,14 +25,13 @@ from etcdpy.server.errors import TooManyRequests
 from etcdpy.server.hashing import Hashing
 from etcdpy.server.log import Logger
 from etcdpy.server.peering import Peering
+from etcdpy.wal import files
 from tests.support.client import Client, Refusal
-from tests.support.inprocess import configurations, put, run
+from tests.support.inprocess import cluster, configurations, put, run
 from tests.support.quorum import eventually
 from tests.support.server import Server
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from etcdpy.server.results import Result
     from tests.support.programs import Kind
 
@@ -223,3 +224,52 @@ def test_warning_unary_request_duration(candidate: Kind, tmp_path: Path, thresho
         found = [json.loads(line) for line in lines()]
     assert [one["response type"] for one in found] == ["/etcdserverpb.KV/Put", "/etcdserverpb.KV/Range"]
     assert all(one["level"] == "warn" and one["time spent"].endswith("s") for one in found)
+
+
+@pytest.mark.patches
+@pytest.mark.parametrize("gate", [True, False])
+def test_set_member_local_addr_is_where_members_call_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: bool
+) -> None:
+    """Which address that is, the test above says; here it is one of loopback's, which etcd would not take."""
+    address = 9 if gate else 11  # closed connections stay in the table for a while
+    monkeypatch.setattr("etcdpy.peer.port.local_address_of", lambda _: f"127.0.0.{address}")
+
+    async def scenario() -> None:
+        gates = f"SetMemberLocalAddr={str(gate).lower()}"
+        async with cluster(tmp_path, size=2, feature_gates=gates):
+            assert (f"{address:02X}00007F:" in Path("/proc/net/tcp").read_text()) is gate
+
+    run(scenario())
+
+
+@pytest.mark.patches
+@pytest.mark.parametrize("unsafe", [True, False])
+def test_unsafe_no_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsafe: bool) -> None:
+    """Neither the log nor the database waits for the disk."""
+    logs: list[int] = []
+    databases: list[object] = []
+    sync, open_database = files._fdatasync, lmdb.open
+
+    def counted_sync(descriptor: int) -> None:
+        logs.append(descriptor)
+        sync(descriptor)
+
+    def noted_open(path: str, **options: Any) -> lmdb.Environment:
+        databases.append(options["sync"])
+        return open_database(path, **options)
+
+    monkeypatch.setattr(files, "_fdatasync", counted_sync)
+    monkeypatch.setattr(lmdb, "open", noted_open)
+
+    async def scenario() -> None:
+        (config,) = configurations(tmp_path, 1, unsafe_no_fsync=unsafe)
+        server = await embed.start(config, Logger.silent())
+        try:
+            await put(server, b"a", b"1")
+        finally:
+            await server.stop()
+
+    run(scenario())
+    assert bool(logs) is not unsafe
+    assert databases[-1] is not unsafe

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -381,3 +381,72 @@ def test_a_stream_that_takes_nothing_for_the_write_timeout_ends() -> None:
         assert not writer.is_open
 
     asyncio.run(scenario())
+
+
+class Silent:
+    """A peer that takes up streams and never says a word on them."""
+
+    def __init__(self) -> None:
+        self.callers: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        """The path that was asked for, and where from."""
+
+    async def start(self) -> str:
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        cluster = next(line for line in head.split("\r\n") if line.lower().startswith("x-etcd-cluster-id"))
+        answer = (
+            f"HTTP/1.1 200 OK\r\n{cluster}\r\nX-Server-Version: 3.6.0\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        writer.write(answer.encode())
+        self.callers.put_nowait((head.split(" ")[1], writer.get_extra_info("peername")[0]))
+        await reader.read()
+        writer.close()
+
+    def stop(self) -> None:
+        self._server.close()
+
+
+@asynccontextmanager
+async def silent_peer(**settings: Any) -> AsyncIterator[Silent]:
+    silent = Silent()
+    url = await silent.start()
+    transport = PeerTransport(Host(1), ["http://127.0.0.1:1"], Logger.silent(), **settings)
+    transport.add(2, [url])
+    try:
+        yield silent
+    finally:
+        await transport.stop()
+        silent.stop()
+
+
+def test_a_silent_stream_is_dialled_again_after_the_read_timeout() -> None:
+    """`--raft-read-timeout`; etcd gives up what has not even a heartbeat for so long."""
+
+    async def scenario(read_timeout_s: float) -> float:
+        async with silent_peer(read_timeout_s=read_timeout_s) as silent:
+            loop = asyncio.get_running_loop()
+            begun: dict[str, float] = {}
+            while True:
+                path, _ = await silent.callers.get()
+                if path in begun:
+                    return loop.time() - begun[path]
+                begun[path] = loop.time()
+
+    for seconds in (0.2, 0.8):
+        again = asyncio.run(asyncio.wait_for(scenario(seconds), DEADLINE_S))
+        assert seconds <= again
+
+
+def test_peers_are_called_from_the_address_that_was_set() -> None:
+    """As the gate SetMemberLocalAddr does."""
+
+    async def scenario() -> None:
+        for settings, expected in (({}, "127.0.0.1"), ({"local_address": "127.0.0.9"}, "127.0.0.9")):
+            async with silent_peer(**settings) as silent:
+                callers = [await silent.callers.get() for _ in range(2)]
+                assert {address for _, address in callers} == {expected}
+
+    run(scenario)
