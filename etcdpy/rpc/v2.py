@@ -16,7 +16,7 @@ from aiohttp import web
 from etcdpy.cluster.members import go_json
 from etcdpy.rpc import v2_forms
 from etcdpy.rpc.errors import FAULTS, to_rpc_error
-from etcdpy.rpc.http_answers import moved
+from etcdpy.rpc.http_answers import answer_headers, moved
 from etcdpy.rpc.v2_members import V2Members
 from etcdpy.rpc.v2_stats import V2Stats
 from etcdpy.server.results import Result, V2Result
@@ -158,7 +158,11 @@ class V2Api:
         session.on_half_close = leave
         try:
             response = web.StreamResponse(
-                headers={"Content-Type": JSON, **self._headers(watcher.start_index)}
+                headers={
+                    "Content-Type": JSON,
+                    **self._headers(watcher.start_index),
+                    **answer_headers(request),
+                }
             )
             response.enable_chunked_encoding()
             await response.prepare(request)

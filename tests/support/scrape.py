@@ -20,7 +20,7 @@ class Scrape:
     types: dict[str, str] = field(default_factory=dict)
     values: dict[tuple[str, Labels], float] = field(default_factory=dict)
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The one sample of these labels; 0 when it is not there, as of a counter nobody has touched."""
         return self.values.get((name, tuple(sorted(labels.items()))), 0.0)
 
