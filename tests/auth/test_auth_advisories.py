@@ -67,8 +67,8 @@ NESTED: dict[str, pb.TxnRequest] = {
 
 
 @pytest.mark.parametrize("name", NESTED)
-def test_ghsa_rfx7_8w68_q57q_a_nested_txn_is_checked(callers: Callers, name: str) -> None:
-    """Nothing that was nested in a Txn was."""
+def test_cve_2026_33343_a_nested_txn_is_checked(callers: Callers, name: str) -> None:
+    """GHSA-rfx7-8w68-q57q: nothing that was nested in a Txn was."""
     before = callers.root.revision()
     inner = NESTED[name]
     for request in (
@@ -81,7 +81,7 @@ def test_ghsa_rfx7_8w68_q57q_a_nested_txn_is_checked(callers: Callers, name: str
     assert callers.root.revision() == before
 
 
-def test_ghsa_rfx7_8w68_q57q_what_is_permitted_runs(callers: Callers) -> None:
+def test_cve_2026_33343_what_is_permitted_runs(callers: Callers) -> None:
     inner = pb.TxnRequest(success=[put(b"ann/y", value=b"1"), read(b"lonely")])
     answer = callers.ann.ask(pb.TxnRequest(success=[nested(inner)]), pb.TxnResponse)
     assert answer.responses[0].response_txn.responses[1].response_range.kvs[0].value == b"3"
@@ -145,7 +145,8 @@ def test_a_member_is_healthy_while_auth_is_on(callers: Callers) -> None:
     assert checked == [health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)]
 
 
-def test_ghsa_xg4h_6gfc_h4m8_an_open_ended_watch_is_no_single_key(callers: Callers) -> None:
+def test_cve_2026_73499_an_open_ended_watch_is_no_single_key(callers: Callers) -> None:
+    """GHSA-xg4h-6gfc-h4m8: it was taken for its first key."""
     asked: list[tuple[bytes, bytes, bool]] = [
         (b"lonely", b"", True),
         (b"ann/", b"ann0", True),
@@ -209,13 +210,13 @@ ADMIN_ONLY: list[Message] = [
 
 
 @pytest.mark.parametrize("request_", ADMIN_ONLY, ids=lambda one: f"{type(one).__name__}")
-def test_ghsa_q8m4_xhhv_38mg_calls_of_administrators(callers: Callers, request_: Message) -> None:
-    """Maintenance and cluster calls that asked nobody who they are, and those of auth."""
+def test_cve_2026_33413_calls_of_administrators(callers: Callers, request_: Message) -> None:
+    """GHSA-q8m4-xhhv-38mg: maintenance and cluster calls that asked nobody who they are, and of auth."""
     assert callers.ann.outcome(request_) == DENIED
     assert callers.nobody.outcome(request_) == NOBODY
 
 
-def test_ghsa_q8m4_xhhv_38mg_snapshot(callers: Callers) -> None:
+def test_cve_2026_33413_snapshot(callers: Callers) -> None:
     assert callers.ann.snapshot() == DENIED
     assert callers.nobody.snapshot() == NOBODY
     assert isinstance(callers.root.snapshot(), bytes)
@@ -232,12 +233,12 @@ FOR_USERS: list[Message] = [
 
 
 @pytest.mark.parametrize("request_", FOR_USERS, ids=lambda one: f"{type(one).__name__}")
-def test_ghsa_q8m4_xhhv_38mg_calls_of_users(callers: Callers, request_: Message) -> None:
+def test_cve_2026_33413_calls_of_users(callers: Callers, request_: Message) -> None:
     assert callers.nobody.outcome(request_) == NOBODY
     assert not isinstance(callers.ann.outcome(request_), Refusal)
 
 
-def test_ghsa_q8m4_xhhv_38mg_leases(callers: Callers) -> None:
+def test_cve_2026_33413_leases(callers: Callers) -> None:
     """Who has not all keys of a lease may neither end it, nor keep it alive, nor learn of it."""
     with Client(callers.server.endpoint) as bob:
         make_user(callers.root, "bob", grant("bob", READWRITE, b"bob/", b"bob0"))

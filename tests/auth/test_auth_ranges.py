@@ -49,7 +49,7 @@ def test_ranges_that_touch_are_one() -> None:
 
 
 def test_an_open_end_is_no_single_key() -> None:
-    """GHSA-xg4h-6gfc-h4m8: the permission of one key does not reach to the end of all keys."""
+    """CVE-2026-73499: the permission of one key does not reach to the end of all keys."""
     assert not KeyRanges([(b"k", b"")]).covers(b"k", b"\0")
     assert KeyRanges([(b"k", b"\0")]).covers(b"k", b"\0")
     assert KeyRanges([(b"\0", b"\0")]).covers(b"\0", b"\0")

@@ -108,7 +108,7 @@ def test_cors(both: Servers, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/v2/keys/x", "/v3/kv/range"])
-def test_unknown_hosts_are_refused(both: Servers, path: str) -> None:
+def test_cve_2018_1099_unknown_hosts_are_refused(both: Servers, path: str) -> None:
     for host in ("bad.example", "[::1]:1"):
         assert same(both, path, headers={"Host": host}).status == 421
     assert same(both, "/health", headers={"Host": "good.example:1"}).status == 200

@@ -503,7 +503,7 @@ async def test_auto_tls(tmp_path: Path) -> None:
 
 
 @on_both_loops
-async def test_a_handshake_that_stalls_is_cut_off(
+async def test_cve_2026_73500_a_handshake_that_stalls_is_cut_off(
     tmp_path: Path, authority: Authority, server: Identity
 ) -> None:
     limits = PortLimits(connections_max=10, receive_bytes_max=1 << 20, handshake_seconds=0.2)

@@ -145,7 +145,7 @@ class WatchStream:
         try:
             info = auth_info(self._member, self._call)
             # An empty key is the smallest one; the end of the range is as the client gave it, for one that is
-            # open is no single key (GHSA-xg4h-6gfc-h4m8).
+            # open is no single key (CVE-2026-73499).
             self._member.state.auth.check_read(info, request.key or b"\0", request.range_end)
         except (InvalidAuthToken, AuthOldRevision, UserEmpty) as error:
             return str(to_rpc_error(error))
