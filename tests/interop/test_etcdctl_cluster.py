@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import subprocess
+import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -22,7 +25,6 @@ from tests.support.quorum import MixedCluster, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.programs import Kind
 
@@ -235,3 +237,27 @@ def test_check_datascale(candidate: Kind, tmp_path: Path, version: str, members:
         for _ in range(2):
             printed = etcdctl("check datascale --load=s --auto-compact --auto-defrag", seconds_max=150)
             assert "PASS: " in printed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("program", ["etcdctl 3.5", "etcdctl 3.4", "etcdpyctl"])
+def test_check_perf(candidate: Kind, tmp_path: Path, program: str, members: int) -> None:
+    """The small load: 150 puts a second for a minute, none slower than half a second."""
+    programs = {f"etcdctl {version}": path for version, path in etcdctl_programs().items()}
+    programs["etcdpyctl"] = str(Path(sys.executable).parent / "etcdpyctl")
+    if program not in programs:
+        pytest.skip(f"no {program} on this machine")
+    with MixedCluster(tmp_path, [candidate] * members) as cluster:
+        etcdctl = Etcdctl(programs[program], ",".join(member.endpoint for member in cluster.members))
+        printed = etcdctl("check perf --auto-compact --auto-defrag", seconds_max=150)
+        assert re.findall("^(PASS: [A-Z][a-z]+|PASS|FAIL.*)", printed.replace("\r", "\n"), re.MULTILINE) == [
+            "PASS: Throughput",
+            "PASS: Slowest",
+            "PASS: Stddev",
+            "PASS",
+        ], printed
+        assert etcdctl("get --prefix --count-only --write-out=fields /etcdctl-check-perf/").count(
+            '"Count" : 0'
+        )
