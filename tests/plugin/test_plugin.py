@@ -112,6 +112,25 @@ def test_who_asks_for_nothing_pays_nothing(pytester: pytest.Pytester) -> None:
     run(pytester).assert_outcomes(passed=1)
 
 
+def test_sources_whose_assertions_pytest_rewrites_are_sources(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so with all of a package that brings a plugin, where that is installed from a wheel."""
+    monkeypatch.setenv("ETCDPY_PURE", "1")
+    pytester.makeconftest("import pytest; pytest.register_assert_rewrite('etcdpy.http2')")
+    pytester.makepyfile(
+        """
+        from etcdpy.flavour import is_compiled
+        from etcdpy.http2 import engine
+
+        def test_it():
+            assert type(engine.__spec__.loader).__name__ == "AssertionRewritingHook"
+            assert not is_compiled()
+        """
+    )
+    run(pytester).assert_outcomes(passed=1)
+
+
 NOTES = """
     import json, os
     import pytest
