@@ -338,6 +338,8 @@ class Caller:
             AuthFailed: user or password is wrong.
             EtcdError: there is no answer.
         """
+        if self.settings.token:
+            return self.settings.token
         if self.settings.user is None or self.settings.password is None:
             return ""
         if self._token is None:

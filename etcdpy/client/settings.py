@@ -62,6 +62,8 @@ class Settings:
         endpoints: `host:port`, `http://…`, `https://…`, `unix:///path` or `unixs:///path`; tried in this
             order, and the first that answers is kept until it fails.
         user, password: for clusters with authentication; both or none.
+        token: one that was got elsewhere, shown instead of one that user and password get. Nobody here can
+            renew it.
         tls: used for `https` and `unixs`, and for endpoints that name no scheme when it is given.
         timeout: for a call that names none, over all its attempts; None for no end.
         dial_timeout: how long one endpoint may take to accept a connection before the next is tried.
@@ -74,6 +76,7 @@ class Settings:
     endpoints: tuple[str, ...] = (DEFAULT_ENDPOINT,)
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
     tls: Tls | None = None
     timeout: float | None = 10.0
     dial_timeout: float = 2.0

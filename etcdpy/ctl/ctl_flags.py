@@ -29,6 +29,7 @@ GLOBAL: Final = (
     Flag("cacert", "", "File of the authorities to trust"),
     Flag("user", "", "Name, or name:password; the password is asked for if it is in neither flag"),
     Flag("password", "", "Password of --user, which has only the name then"),
+    Flag("auth-jwt-token", "", "A token that is shown instead of getting one by --user (3.7)"),
     Flag("discovery-srv", "", "Domain whose SRV records list the endpoints", short="d"),
     Flag("discovery-srv-name", "", "Suffix of the SRV service's name"),
 )
@@ -43,6 +44,7 @@ GET: Final = (
     Flag("keys-only", False, "Keys without values"),
     Flag("count-only", False, "Only how many there are (with -w fields)"),
     Flag("print-value-only", False, "Values without keys (in the simple format)"),
+    Flag("stream", False, "Ask for the answer in pieces (3.7)"),
     Flag("min-create-rev", 0, "Only keys that were created at this revision or later"),
     Flag("max-create-rev", 0, "Only keys that were created at this revision or earlier"),
     Flag("min-mod-rev", 0, "Only keys that were changed at this revision or later"),

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from etcdpy.ctl import ctl_answers as answers
-from etcdpy.ctl.ctl_session import open_session
+from etcdpy.ctl.ctl_session import Session, go_error, open_session
 from etcdpy.ctl.go_text import parse_int, quote
-from etcdpy.ctl.output import EXIT_BAD_ARGUMENTS, EXIT_BAD_FEATURE, Fault
+from etcdpy.ctl.output import EXIT_BAD_ARGUMENTS, EXIT_BAD_FEATURE, EXIT_ERROR, Fault
 from etcdpy.proto import rpc_pb2 as pb
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def get(arguments: Sequence[str], options: Options) -> None:
     from etcdpy.client import rpcs
 
     session = open_session(options)
-    response = session.call(rpcs.RANGE, request)
+    response = _in_pieces(session, request) if options.is_set("stream") else session.call(rpcs.RANGE, request)
     shape = session.shape
     if options.is_set("count-only") and shape.form != "fields":
         raise Fault("--count-only is only for `--write-out=fields`", EXIT_BAD_ARGUMENTS)
@@ -47,6 +47,20 @@ def get(arguments: Sequence[str], options: Options) -> None:
             raise Fault("print-value-only is only for `--write-out=simple`", EXIT_BAD_ARGUMENTS)
         shape = answers.Shape(shape.form, shape.hex, values_only=True)
     shape.show(answers.get(response, shape))
+
+
+def _in_pieces(session: Session, request: pb.RangeRequest) -> pb.RangeResponse:
+    """The same by RangeStream, whose pieces make one answer."""
+    from etcdpy.client import rpcs
+    from etcdpy.client.errors import EtcdError
+
+    whole = pb.RangeResponse()
+    try:
+        for piece in session.receive(rpcs.RANGE_STREAM, request, session.command_timeout):
+            whole.MergeFrom(piece.range_response)
+    except EtcdError as error:
+        raise Fault(go_error(error), EXIT_ERROR) from error
+    return whole
 
 
 def range_request(arguments: Sequence[str], options: Options) -> pb.RangeRequest:

@@ -175,7 +175,9 @@ def unauthenticated_session(options: Options) -> Session:
     """As `open_session`, for commands that make a session of its own for each endpoint."""
     options = with_environment(options)
     shape = Shape(options.text("write-out"), options.is_set("hex"))
-    return session_of(options, endpoints_of(options), security_of(options), user_of(options), shape)
+    token = options.text("auth-jwt-token")
+    user = None if token else user_of(options)
+    return session_of(options, endpoints_of(options), security_of(options), user, shape, token)
 
 
 def session_of(
@@ -184,6 +186,7 @@ def session_of(
     security: Security,
     user: tuple[str, str] | None,
     shape: Shape,
+    token: str = "",
 ) -> Session:
     """A client of these endpoints, not yet authenticated, with the global flags' times. Raises Fault."""
     from etcdpy.client.settings import BadEndpoint, Settings
@@ -194,6 +197,7 @@ def session_of(
             endpoints=endpoints,
             user=user[0] if user else None,
             password=user[1] if user else None,
+            token=token or None,
             tls=security.tls(),
             timeout=options.seconds("command-timeout"),
             dial_timeout=options.seconds("dial-timeout"),
