@@ -11,6 +11,7 @@ import gc
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -473,6 +474,8 @@ async def _run(config: Config, log: Logger, root_password: str) -> signal.Signal
     except StartError as error:
         log.error("failed to start etcd", error=str(error))
         return error
+    if not server.failed.done():
+        _notify_init(log)
     await _first(signalled, server.failed)
     if server.failed.done():
         log.warn("server error", error=str(server.failed.result()))
@@ -481,6 +484,22 @@ async def _run(config: Config, log: Logger, root_password: str) -> signal.Signal
     await server.stop()
     log.info("closed etcd server")
     return signalled.result() if signalled.done() else server.failed.result()
+
+
+def _notify_init(log: Logger) -> None:
+    """Tell systemd, if it waits for that: units of `Type=notify`, as Debian's is, have started only then."""
+    log.info("notifying init daemon")
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    try:
+        if path:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+                # An @ stands for the zero byte of a name outside the file system.
+                notices.connect("\0" + path[1:] if path.startswith("@") else path)
+                notices.send(b"READY=1")
+    except OSError as error:
+        log.error("failed to notify systemd for readiness", error=str(error))
+    else:
+        log.info("successfully notified init daemon")
 
 
 def _peer_tls(config: Config, log: Logger) -> PeerTls | None:

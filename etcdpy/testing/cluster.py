@@ -302,8 +302,12 @@ def free_ports(count: int) -> list[int]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the variables that a member would read as flags."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ETCD_")}
+    """Ours without what a member would read as flags, or tell our own init daemon by."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ETCD_") and name != "NOTIFY_SOCKET"
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
