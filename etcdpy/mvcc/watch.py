@@ -9,9 +9,8 @@ and re-enters it at another with the history between read from the store, so not
 and a slow reader costs no memory here.
 
 The hub runs on the loop thread and has no clock and no socket: the receiver is a `WatchSink`, time comes
-with `tick`, and whoever owns the loop calls `catch_up` while `has_unsynced`. Only `publish`, `catch_up`
-and `tick` call a sink; `watch` never does, so the receiver can announce the new watcher before
-its first event.
+with `tick`, and whoever owns the loop calls `catch_up` while `has_unsynced`. `watch` never calls
+the sink for the new watcher, so the receiver can announce it before its first event.
 """
 
 from __future__ import annotations
@@ -47,6 +46,8 @@ CATCH_UP_REVISIONS_MAX = 1000
 CATCH_UP_BYTES_MAX = 8 * 1024 * 1024
 CATCH_UP_WATCHERS_MAX = 512
 PROGRESS_INTERVAL_S = 600.0
+# Events of several revisions go into one response up to here; clients have bounds for a message.
+COLLECTED_BYTES_MAX = 64 * 1024
 
 K = TypeVar("K")
 
@@ -64,6 +65,17 @@ class _Heard:
         self.fields: list[bytes] = []
 
 
+class _Collected:
+    """What one audience is to hear at the end of a batch: the events of some revisions, encoded."""
+
+    __slots__ = ("fields", "first_revision", "revision", "size")
+
+    def __init__(self, revision: int, fields: list[bytes], size: int) -> None:
+        self.first_revision = self.revision = revision
+        self.fields = fields
+        self.size = size
+
+
 class WatchHub:
     """All watchers of one member."""
 
@@ -72,6 +84,10 @@ class WatchHub:
         self._revision = store.revision
         self._progress_interval_s = progress_interval_s
         self._synced = AudienceIndex()
+        # Published and not delivered; empty whenever watchers come, go or are looked at.
+        self._collected: dict[Audience, _Collected] = {}
+        self.collected_revisions = 0
+        """Of how many revisions `flush` has something to deliver."""
         self._waiting: dict[int, dict[Watcher, None]] = {}
         self._unsynced: dict[Watcher, None] = {}
         self._victims: dict[WatchSink, dict[Watcher, None]] = {}
@@ -80,6 +96,7 @@ class WatchHub:
         # order.
         self._notify_at: dict[Watcher, float] = {}
         self.delivered_events = 0
+        self.delivered_responses = 0
         # Streams that are open, with or without watchers; whoever opens and closes them counts them here.
         self.streams = 0
         # Called when the first watcher falls behind, so that the owner can plan a `catch_up` before its
@@ -110,6 +127,7 @@ class WatchHub:
 
     def progress_revision(self, watchers: Iterable[Watcher]) -> int | None:
         """The revision that all these watchers have reached; None if one is behind or there is none."""
+        self.flush()
         some = False
         for watcher in watchers:
             if not self._is_current(watcher):
@@ -158,6 +176,7 @@ class WatchHub:
 
     def cancel(self, watcher: Watcher) -> None:
         """Forget the watcher; one that is closed already stays so."""
+        self.flush()
         self._withdraw(watcher)
         self._notify_new.pop(watcher, None)
         self._notify_at.pop(watcher, None)
@@ -165,7 +184,15 @@ class WatchHub:
     # Events.
 
     def publish(self, revision: int, events: Sequence[Event]) -> None:
-        """Deliver the changes of one revision. Every revision of the store must come here, in order."""
+        """Deliver the changes of one revision at once."""
+        self.collect(revision, events)
+        self.flush()
+
+    def collect(self, revision: int, events: Sequence[Event]) -> None:
+        """The changes of one revision, to be delivered by `flush` together with those of the next ones, for a
+        client that reads one response of five events has half the work of one that reads five. Every revision
+        of the store must come here, in order.
+        """
         assert revision == self._revision + 1, f"revision {revision} published after {self._revision}"
         self._revision = revision
         for watcher in self._waiting.pop(revision, ()):
@@ -173,10 +200,35 @@ class WatchHub:
         if len(self._synced) == 0:
             return
         encoder = EventEncoder(self._previous)
-        for audience, positions in self._hearers(events).items():
+        hearers = self._hearers(events)
+        if hearers:
+            self.collected_revisions += 1
+        for audience, positions in hearers.items():
             prev_kv = audience.prev_kv
             fields = [encoder.encode(position, events[position], prev_kv) for position in positions]
-            self._fan_out(audience, revision, EncodedEvents(fields))
+            self._add_collected(audience, revision, fields)
+
+    def _add_collected(self, audience: Audience, revision: int, fields: list[bytes]) -> None:
+        size = sum(map(len, fields))
+        collected = self._collected.get(audience)
+        if collected is not None and collected.size + size > COLLECTED_BYTES_MAX:
+            del self._collected[audience]
+            self._fan_out(audience, collected)
+            collected = None
+        if collected is None:
+            self._collected[audience] = _Collected(revision, fields, size)
+        else:
+            collected.revision = revision
+            collected.fields += fields
+            collected.size += size
+
+    def flush(self) -> None:
+        """Deliver what was collected."""
+        self.collected_revisions = 0
+        while self._collected:
+            # A sink may come back here, so each is taken out before it is told.
+            audience = next(iter(self._collected))
+            self._fan_out(audience, self._collected.pop(audience))
 
     def catch_up(self, limit_watchers: int = CATCH_UP_WATCHERS_MAX) -> bool:
         """Bring some unsynced watchers forward by one shared scan; True while there are more to bring
@@ -211,6 +263,7 @@ class WatchHub:
     def restore(self, store: WatchableStore) -> None:
         """Go on with another store, received as a snapshot; what was missed in between is read there."""
         assert store.revision >= self._revision, f"snapshot at {store.revision}, hub is at {self._revision}"
+        self.flush()
         behind = self._synced.watchers()
         for watcher in behind:
             watcher.next_revision = self._revision + 1
@@ -224,6 +277,7 @@ class WatchHub:
 
     def tick(self, now: float) -> None:
         """Send a progress response to those who asked for it and heard nothing for a whole interval."""
+        self.flush()
         due_at = self._notify_at
         for watcher in self._notify_new:
             due_at[watcher] = now + self._progress_interval_s
@@ -252,9 +306,10 @@ class WatchHub:
                     found.setdefault(audience, []).append(position)
         return found
 
-    def _fan_out(self, audience: Audience, revision: int, events: EncodedEvents) -> None:
+    def _fan_out(self, audience: Audience, collected: _Collected) -> None:
         accepted = 0
         synced = WatchState.SYNCED
+        revision, events = collected.revision, EncodedEvents(collected.fields)
         for watcher in tuple(audience.members):
             if watcher.state is not synced:
                 continue  # Cancelled by a sink that was just called.
@@ -263,9 +318,10 @@ class WatchHub:
                 accepted += 1
             elif watcher.state is synced:
                 self._synced.remove(watcher)
-                watcher.next_revision = revision
+                watcher.next_revision = collected.first_revision
                 self._join_victims(watcher)
         self.delivered_events += len(events) * accepted
+        self.delivered_responses += accepted
 
     def _previous(self, event: Event) -> bytes | None:
         return self._store.previous(event)
@@ -338,6 +394,7 @@ class WatchHub:
             self._waiting.setdefault(start, {})[watcher] = None
 
     def _join_synced(self, watcher: Watcher) -> None:
+        self.flush()  # It is to hear of what comes from now on.
         watcher.state = WatchState.SYNCED
         self._synced.add(watcher)
 

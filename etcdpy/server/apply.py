@@ -146,7 +146,7 @@ class Applier:
         finally:
             events = txn.end()
             if events:
-                self._hub.publish(self._store.revision, events)
+                self._hub.collect(self._store.revision, events)
 
     def _delete_range(self, request: pb.DeleteRangeRequest) -> Message:
         with self._writing() as txn:
@@ -252,4 +252,4 @@ class _Writing:
     def __exit__(self, *failure: object) -> None:
         events = self._txn.end()
         if events:
-            self._hub.publish(self._store.revision, events)
+            self._hub.collect(self._store.revision, events)

@@ -15,6 +15,7 @@ from etcdpy.proto.membership_pb2 import ClusterMemberAttrSetRequest
 from etcdpy.proto.raft_pb2 import Snapshot
 from etcdpy.raft import codec as raft_codec
 from etcdpy.server.compactor import Compactor
+from etcdpy.server.deliveries import Deliveries
 from etcdpy.server.versions import NobodyElse, PeerVersions, VersionMonitor
 from etcdpy.v2store import dump
 
@@ -65,6 +66,7 @@ class Duties:
         self._timer = timer
         self._lease_scan_at = 0.0
         self._v2_sync_at = 0.0
+        self.deliveries = Deliveries(member, timer)
         self._revoking: set[int] = set()
         self._checkpoints_leases = member.config.features["LeaseCheckpoint"]
         self._publishing = False

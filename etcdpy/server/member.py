@@ -467,6 +467,8 @@ class Member:
         started = self.clock()
         for entry in entries:
             self._apply_entry(entry)
+        if self.state.hub.collected_revisions:
+            self._deliver_events()
         touched = self.state.applier.touched
         if touched:
             took = self.clock() - started
@@ -474,6 +476,12 @@ class Member:
             if took > self.config.warning_apply_duration_s:
                 self.observed.slow_applies += 1
                 member_log.applied_slowly(self.log, took, self.config.warning_apply_duration_s, len(entries))
+
+    def _deliver_events(self) -> None:
+        if self.duties is None:
+            self.state.hub.flush()
+        else:
+            self.duties.deliveries.deliver()
 
     def _apply_entry(self, entry: Entry) -> None:
         index = entry.index

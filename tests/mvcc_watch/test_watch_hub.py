@@ -373,3 +373,93 @@ def test_the_owner_is_told_when_somebody_falls_behind(hub: WatchHub, put: Write,
     assert calls == [1]
     hub.resume(sink)
     assert calls == [1, 1]
+
+
+@pytest.fixture
+def collect(store: Any, hub: WatchHub) -> Write:
+    """As `put`, without delivering."""
+
+    def write(*keys: bytes, value: bytes = b"value") -> None:
+        hub.collect(store.revision + 1, store.write(*((key, value) for key in keys)))
+
+    return write
+
+
+def test_revisions_of_a_batch_come_in_one_response(hub: WatchHub, collect: Write, sink: Any) -> None:
+    hub.watch(b"a", watch_id=1, sink=sink)
+    hub.watch(b"a", b"c", watch_id=2, sink=sink)
+    collect(b"a", b"b")
+    collect(b"x")
+    collect(b"b")
+    assert (sink.keys(1), sink.keys(2)) == ([], [])
+    assert hub.collected_revisions == 2  # nobody hears of x
+    hub.flush()
+    assert sink.keys(1) == [(2, [b"a"])]
+    assert sink.keys(2) == [(4, [b"a", b"b", b"b"])]
+    assert (hub.collected_revisions, hub.delivered_events, hub.delivered_responses) == (0, 4, 2)
+    hub.flush()
+    assert len(sink.batches) == 2
+
+
+def test_who_comes_within_a_batch_hears_of_what_follows_only(
+    hub: WatchHub, collect: Write, sink: Any
+) -> None:
+    hub.watch(b"a", watch_id=1, sink=sink)
+    collect(b"a")
+    hub.watch(b"a", watch_id=2, sink=sink)
+    assert sink.keys(1) == [(2, [b"a"])]
+    hub.watch(b"a", start_revision=4, watch_id=3, sink=sink)  # waits for a revision within the batch
+    collect(b"a")
+    collect(b"a")
+    hub.flush()
+    assert [event for _, keys in sink.keys(1) for event in keys] == [b"a"] * 3
+    assert [event for _, keys in sink.keys(2) for event in keys] == [b"a"] * 2
+    assert sink.keys(3) == [(4, [b"a"])]
+
+
+def test_who_leaves_within_a_batch_has_heard_of_what_was_before(
+    hub: WatchHub, collect: Write, sink: Any
+) -> None:
+    watcher = hub.watch(b"a", watch_id=1, sink=sink)
+    collect(b"a")
+    hub.cancel(watcher)
+    collect(b"a")
+    hub.flush()
+    assert sink.keys(1) == [(2, [b"a"])]
+
+
+def test_progress_is_told_after_what_was_collected(hub: WatchHub, collect: Write, sink: Any) -> None:
+    watcher = hub.watch(b"a", watch_id=1, sink=sink)
+    collect(b"a")
+    assert hub.progress_revision([watcher]) == 2
+    assert sink.keys(1) == [(2, [b"a"])]
+
+
+def test_a_refused_batch_is_read_again_from_its_first_revision(
+    hub: WatchHub, collect: Write, sink: Any
+) -> None:
+    hub.watch(b"a", watch_id=1, sink=sink)
+    sink.room = 0
+    collect(b"a")
+    collect(b"a")
+    hub.flush()
+    assert hub.slow_watchers == 1
+    collect(b"a")
+    sink.room = 10
+    hub.resume(sink)
+    hub.catch_up()
+    hub.flush()
+    assert sink.keys(1) == [(4, [b"a"] * 3)]
+
+
+def test_a_response_of_several_revisions_stays_small(hub: WatchHub, collect: Write, sink: Any) -> None:
+    """Two large ones stay two, for clients bound the size of a message; one revision is never divided."""
+    hub.watch(b"a", b"c", watch_id=1, sink=sink)
+    large = bytes(watch.COLLECTED_BYTES_MAX // 2)
+    collect(b"a", value=b"small")
+    for _ in range(2):
+        collect(b"a", value=large)
+    collect(b"a", b"b", value=large)
+    hub.flush()
+    assert [revision for revision, _ in sink.keys(1)] == [3, 4, 5]
+    assert [len(keys) for _, keys in sink.keys(1)] == [2, 1, 2]
