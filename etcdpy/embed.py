@@ -434,6 +434,10 @@ async def member(config: Config | None = None) -> AsyncIterator[Server]:
 
 def run(config: Config, log: Logger, root_password: str = "") -> int:
     """Run a member until a signal ends it; the command's exit status."""
+    serving.raise_descriptor_limit()
+    if serving.descriptors_max() <= serving.RESERVED_DESCRIPTORS:
+        limits = {"limit": serving.descriptors_max(), "recommended-limit": serving.RESERVED_DESCRIPTORS}
+        log.fatal("file descriptor limit of etcd process is too low; please set higher", **limits)
     # A thread that comes back from the disk waits this long for the loop to let go of the interpreter.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()

@@ -280,7 +280,12 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def descriptors_max() -> int:
+    """How many file descriptors this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else (1 << 20) + RESERVED_DESCRIPTORS
+
+
 def connections_max() -> int:
     """How many connections the file descriptors allow."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(soft - RESERVED_DESCRIPTORS, 1) if soft != resource.RLIM_INFINITY else 1 << 20
+    return max(descriptors_max() - RESERVED_DESCRIPTORS, 1)

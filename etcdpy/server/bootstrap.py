@@ -98,11 +98,13 @@ def lock_data_directory(where: Layout) -> int:
     Raises:
         DataDirectoryError: another process has it, or it cannot be written.
     """
+    if (where.data_dir / "member").is_dir() and (where.data_dir / "proxy").is_dir():
+        raise DataDirectoryError("invalid datadir; both member and proxy directories exist")
     try:
         where.snap_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(where.data_dir / "member" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise DataDirectoryError(f"cannot access data directory: {error}") from error
+        raise DataDirectoryError(f"cannot access data directory: {_go_text(error)}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -111,6 +113,11 @@ def lock_data_directory(where: Layout) -> int:
             f"cannot access data directory: {where.data_dir} is in use by another process"
         ) from None
     return descriptor
+
+
+def _go_text(error: OSError) -> str:
+    """As Go tells what a directory cannot be made of: `mkdir PATH: not a directory`."""
+    return f"mkdir {error.filename}: {(error.strerror or '').lower()}"
 
 
 def bootstrap(
