@@ -18,10 +18,12 @@ from etcdpy.backend import Backend, Bucket
 from etcdpy.backend.memory_lock import lock_in_memory
 from etcdpy.cluster.bootstrap import Cluster, first_changes
 from etcdpy.cluster.membership import Membership
+from etcdpy.cluster.version import Version
 from etcdpy.lease import Lessor
 from etcdpy.mvcc import Store
 from etcdpy.mvcc.watch import WatchHub
 from etcdpy.proto.etcdserver_pb2 import Metadata
+from etcdpy.proto.version import ETCD_VERSION
 from etcdpy.raft import codec as raft_codec
 from etcdpy.raft.config import Config as RaftConfig
 from etcdpy.raft.messages import Entry, EntryType, HardState
@@ -153,6 +155,7 @@ def bootstrap(
     if rows := backend.entries(Bucket.HISTORY):
         log.info("converting the history of keys; this is done once", rows=rows)
     state = build_state(config, backend)
+    _check_version(state)
     if state.membership.conf_state().voters == [identity.member_id]:
         _check_log_end(wal_log, backend)
     if config.force_new_cluster and not fresh:
@@ -187,6 +190,18 @@ def _check_no_database(where: Layout) -> None:
             f"{where.backend} is at index {index}, but there is no log in {where.wal_dir}: is it elsewhere "
             "(--wal-dir)? Without it, remove this member from the cluster and add it again with an empty "
             "data directory, or restore it from a snapshot"
+        )
+
+
+def _check_version(state: State) -> None:
+    """A cluster that has gone on to a later release may hold what this one would take for something else."""
+    membership = state.membership
+    own, found = Version.parse(ETCD_VERSION), membership.cluster_version
+    if found is not None and membership.downgrade is None and found > Version(own.major, own.minor):
+        state.backend.abandon()
+        raise DataDirectoryError(
+            "invalid downgrade; server version is lower than determined cluster version "
+            f"({own.short}, {found.short})"
         )
 
 

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from etcdpy.backend import Backend, Bucket
 from tests.support.client import Client
 from tests.support.programs import clean_environment
-from tests.support.server import Server, free_ports
+from tests.support.quorum import eventually
+from tests.support.scrape import fetch
+from tests.support.server import Server, ServerFailed, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,3 +194,24 @@ def test_a_process_takes_the_descriptors_it_is_granted(candidate: Kind, tmp_path
 def limits_of(pid: int) -> str:
     with open(f"/proc/{pid}/limits") as file:
         return file.read()
+
+
+def test_a_cluster_that_has_gone_on_to_a_later_release(candidate: Kind, tmp_path: Path) -> None:
+    """Etcd panics with these words."""
+    server = Server(candidate, tmp_path)
+    with server, Client(server.endpoint) as client:
+        eventually(lambda: "3.6" in fetch(server.endpoint, "/version").text.partition("etcdcluster")[2])
+        client.put(b"k")
+        server.stop()
+        path = server.data_directory / "member" / "snap" / "db"
+        for version, starts in ((b"3.7.0", False), (b"3.6.0", True)):
+            backend = Backend.open(path)
+            backend.put(Bucket.CLUSTER, b"clusterVersion", version)
+            backend.close()
+            if starts:
+                server.start()
+            else:
+                text = "invalid downgrade; server version is lower than determined cluster version"
+                with pytest.raises(ServerFailed, match=text):
+                    server.start()
+        assert client.range(b"k").count == 1
