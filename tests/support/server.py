@@ -53,6 +53,7 @@ class Server:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._ready = threading.Event()
+        self._said_so = False
         self._recent: deque[str] = deque(maxlen=LOG_LINES_MAX)
 
     @property
@@ -87,6 +88,7 @@ class Server:
     def _start_once(self) -> None:
         assert self._process is None, f"{self.kind.name} runs already as {self.pid}"
         self._ready.clear()
+        self._said_so = False
         self._recent.clear()
         self._process = subprocess.Popen(
             [*self.kind.command, *self._arguments(), *self.flags],
@@ -101,7 +103,8 @@ class Server:
         assert self._process.stderr is not None
         self._reader = threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True)
         self._reader.start()
-        if not self._ready.wait(self._ready_seconds_max) or self._process.poll() is not None:
+        # A process that gives up closes its log before it is gone.
+        if not (self._ready.wait(self._ready_seconds_max) and self._said_so):
             self.kill()
             raise ServerFailed(f"{self.kind.name} did not become ready:\n{self.log_tail()}")
 
@@ -124,6 +127,7 @@ class Server:
                 log.write(line)
                 self._recent.append(line)
                 if READY_LINE in line:
+                    self._said_so = True
                     self._ready.set()
         self._ready.set()
 
