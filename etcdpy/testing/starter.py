@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 STOP_SECONDS_MAX: Final = 10.0
+WAIT_SECONDS_MAX: Final = 0.05
 _PR_SET_PDEATHSIG: Final = 1
 _EXIT_UNCAUGHT: Final = 1
 # The helper's program. The room of the command lies above this one, so it is handed in.
@@ -70,10 +71,13 @@ class StartedProcess:
 
     def wait(self, timeout: float) -> int:
         """The exit code, once it has ended. Raises subprocess.TimeoutExpired after so many seconds."""
-        if self.returncode is None:
-            self.returncode = self._starter.ask(do="wait", pid=self.pid, seconds=timeout)
-        if self.returncode is None:
-            raise subprocess.TimeoutExpired(f"member {self.pid}", timeout)
+        deadline = time.monotonic() + timeout
+        while self.returncode is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(f"member {self.pid}", timeout)
+            # Piece by piece, so that other threads' orders need not wait for this one.
+            self.returncode = self._starter.ask(do="wait", pid=self.pid, seconds=min(left, WAIT_SECONDS_MAX))
         return self.returncode
 
     def send_signal(self, which: signal.Signals) -> None:
