@@ -93,3 +93,14 @@ def test_each_rule_can_fail() -> None:
         "DO later\n" + "\n" * FILE_LINES_MAX
     )
     assert len(list(complaints(Path("etcdpy/untidy.py"), untidy))) == 6
+
+
+PAGES = sorted(path.relative_to(ROOT) for path in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md"))
+NAMED = re.compile(r"`((?:tests|benchmarks|etcdpy|docs|protos)/[\w./*-]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_what_a_page_names_is_there(page: Path) -> None:
+    """A claim that points to a test which is gone is none."""
+    named = set(NAMED.findall((ROOT / page).read_text()))
+    assert [name for name in sorted(named) if not list(ROOT.glob(name.rstrip("./")))] == []
