@@ -2,8 +2,10 @@
 
 A good disk syncs in less time than it takes to hand a job to a thread and back, and then the loop
 may as well wait: it waits for a tenth of a millisecond, once for a whole batch of requests. A slow
-disk would stop every read for as long as it takes, so as soon as a save has taken long, those that
-follow go to the WAL thread, until it has been quick for a while again.
+disk would stop every read for as long as it takes, so when saves have been slow on average, those that
+follow go to the WAL thread. How long they take there says little of the disk, for a thread that comes back
+from the disk has to wait for the interpreter; so one save in a while is a probe, and waited for on the loop
+again. Probes that find the disk slow become rarer.
 
 Nobody else touches the log while a job is under way, so the log needs no lock. A failed write is
 final: the log has lost its place, and whatever follows it could be acknowledged without being
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
 
 # While saves take longer than this on average, the thread does them.
 QUICK_S = 0.000_5
-# Saves that the average looks back on, about. One that takes 100 times the bound keeps the thread busy for
-# some 75 saves.
+# Saves that the average looks back on, about.
 AVERAGE_OVER = 16
+# What one save may weigh in it, as a multiple of the bound: a single hiccup is no slow disk.
+OUTLIER = 4
+# Between two probes, as long as the thread does the saves.
+PROBE_PAUSE_S_MIN = 0.05
+PROBE_PAUSE_S_MAX = 5.0
 
 
 class Disk(Protocol):
@@ -50,12 +56,23 @@ class WalThread:
     Args:
         call_soon: calls back on the loop thread, from any thread.
         quick_s: saves up to this long may be waited for; 0 always uses the thread.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], None], *, quick_s: float = QUICK_S) -> None:
+    def __init__(
+        self,
+        call_soon: Callable[[Callable[[], None]], None],
+        *,
+        quick_s: float = QUICK_S,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._call_soon = call_soon
         self._quick_s = quick_s
-        self._average_s = 2 * quick_s  # not trusted before it has been seen
+        self._clock = clock
+        self._average_s = 0.0
+        self._is_quick = False  # not trusted before it has been seen
+        self._probe_pause_s = PROBE_PAUSE_S_MIN
+        self._probe_at = clock()
         self._under_way = 0
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
@@ -63,8 +80,8 @@ class WalThread:
         self._worker.start()
 
     def submit(self, job: Job, done: Done) -> bool:
-        if self._under_way == 0 and self._average_s < self._quick_s and self._failure is None:
-            failure = self._do(job)
+        if self._under_way == 0 and self._failure is None and self._may_wait():
+            failure = self._do_here(job)
             if failure is None:
                 return True
             self._call_soon(lambda: done(failure))
@@ -77,15 +94,35 @@ class WalThread:
         self._jobs.put(None)
         self._worker.join()
 
+    def _may_wait(self) -> bool:
+        """Whether the loop does the next save: the disk is quick, or it is time to look whether it is."""
+        return self._is_quick or (self._quick_s > 0 and self._clock() >= self._probe_at)
+
+    def _do_here(self, job: Job) -> Exception | None:
+        began = self._clock()
+        failure = self._do(job)
+        ended = self._clock()
+        took = ended - began
+        if self._is_quick:
+            self._average_s += (min(took, OUTLIER * self._quick_s) - self._average_s) / AVERAGE_OVER
+            if self._average_s >= self._quick_s:
+                self._is_quick = False
+                self._probe_at = ended + self._probe_pause_s
+        elif took < self._quick_s:
+            self._is_quick = True
+            self._average_s = took
+            self._probe_pause_s = max(self._probe_pause_s / 2, PROBE_PAUSE_S_MIN)
+        else:
+            self._probe_at = ended + self._probe_pause_s
+            self._probe_pause_s = min(2 * self._probe_pause_s, PROBE_PAUSE_S_MAX)
+        return failure
+
     def _do(self, job: Job) -> Exception | None:
         """Run a job on whichever thread this is; the other one has nothing to do meanwhile."""
-        started = time.perf_counter()
         try:
             job()
         except Exception as error:  # noqa: BLE001  # reported to the member, which stops serving
             self._failure = error
-        took = time.perf_counter() - started
-        self._average_s += (took - self._average_s) / AVERAGE_OVER
         return self._failure
 
     def _run(self) -> None:
