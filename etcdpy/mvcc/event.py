@@ -15,7 +15,7 @@ PUT = EventType.PUT
 DELETE = EventType.DELETE
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Event:
     """A put or a delete, with the serialized `mvccpb.KeyValue` that watchers receive."""
 
@@ -30,3 +30,21 @@ class Event:
     lease: int
     # Where the key-value before this change is stored, when the writer knew it.
     previous: bytes | None
+
+    def __init__(
+        self,
+        type: EventType,
+        key: bytes,
+        kv: bytes,
+        mod_revision: int,
+        create: bool,
+        lease: int,
+        previous: bytes | None,
+    ) -> None:
+        self.type = type
+        self.key = key
+        self.kv = kv
+        self.mod_revision = mod_revision
+        self.create = create
+        self.lease = lease
+        self.previous = previous

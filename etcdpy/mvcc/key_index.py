@@ -51,7 +51,7 @@ class Rows(Protocol):
     def floor(self, bucket: int, start: bytes, end: bytes) -> Row | None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class KeyMeta:
     """Everything about a live key but its value."""
 
@@ -59,6 +59,12 @@ class KeyMeta:
     mod_revision: int
     version: int
     lease: int
+
+    def __init__(self, create_revision: int, mod_revision: int, version: int, lease: int) -> None:
+        self.create_revision = create_revision
+        self.mod_revision = mod_revision
+        self.version = version
+        self.lease = lease
 
 
 def encode_entry(revision: bytes, create_revision: int, version: int, lease: int, depth: int) -> bytes:

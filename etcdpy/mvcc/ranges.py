@@ -5,7 +5,7 @@ answer; at an older one the entry is taken as it is when it is old enough, and t
 it is not. Stored values are then fetched by their revision and never unpacked.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, cast
 
@@ -42,7 +42,7 @@ BOUNDED_ENTRIES: Final = 64
 CHANGE_COST: Final = 4
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class RangeResult:
     """Serialized `mvccpb.KeyValue`s, the number of keys in the whole range, the current revision."""
 
@@ -50,7 +50,15 @@ class RangeResult:
     count: int
     revision: int
     # One for each of `kvs`, when asked for.
-    metas: list[KeyMeta] = field(default_factory=list)
+    metas: list[KeyMeta]
+
+    def __init__(
+        self, kvs: list[bytes], count: int, revision: int, metas: list[KeyMeta] | None = None
+    ) -> None:
+        self.kvs = kvs
+        self.count = count
+        self.revision = revision
+        self.metas = [] if metas is None else metas
 
 
 class Values:

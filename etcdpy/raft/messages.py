@@ -110,32 +110,55 @@ CAMPAIGN_TRANSFER = b"CampaignTransfer"
 """Context of a vote request that its leader asked for: it overrides the leader lease."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Entry:
     """One entry of the log. `encoded` caches its raftpb bytes, which the WAL and every peer get unchanged."""
 
     term: int
     index: int
-    type: EntryType = EntryType.NORMAL
-    data: bytes = b""
-    encoded: bytes = field(default=b"", compare=False, repr=False)
+    type: EntryType
+    data: bytes
+    encoded: bytes = field(compare=False, repr=False)
+
+    def __init__(
+        self,
+        term: int,
+        index: int,
+        type: EntryType = EntryType.NORMAL,
+        data: bytes = b"",
+        encoded: bytes = b"",
+    ) -> None:
+        self.term = term
+        self.index = index
+        self.type = type
+        self.data = data
+        self.encoded = encoded
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class HardState:
     """What must be on disk before a message that depends on it leaves."""
 
-    term: int = 0
-    vote: int = 0
-    commit: int = 0
+    term: int
+    vote: int
+    commit: int
+
+    def __init__(self, term: int = 0, vote: int = 0, commit: int = 0) -> None:
+        self.term = term
+        self.vote = vote
+        self.commit = commit
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class SoftState:
     """Who leads and what we are; may be lost at any time."""
 
-    leader: int = 0
-    role: Role = Role.FOLLOWER
+    leader: int
+    role: Role
+
+    def __init__(self, leader: int = 0, role: Role = Role.FOLLOWER) -> None:
+        self.leader = leader
+        self.role = role
 
 
 @dataclass(slots=True)
@@ -159,23 +182,53 @@ class Snapshot:
     data: bytes = b""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Message:
     """What members say to each other. Each kind uses some of the fields; the others keep their defaults."""
 
     type: MessageType
-    to: int = 0
-    from_: int = 0
-    term: int = 0
-    log_term: int = 0
-    index: int = 0
-    entries: Sequence[Entry] = ()
-    commit: int = 0
-    vote: int = 0
-    snapshot: Snapshot | None = None
-    reject: bool = False
-    reject_hint: int = 0
-    context: bytes = b""
+    to: int
+    from_: int
+    term: int
+    log_term: int
+    index: int
+    entries: Sequence[Entry]
+    commit: int
+    vote: int
+    snapshot: Snapshot | None
+    reject: bool
+    reject_hint: int
+    context: bytes
+
+    def __init__(
+        self,
+        type: MessageType,
+        to: int = 0,
+        from_: int = 0,
+        term: int = 0,
+        log_term: int = 0,
+        index: int = 0,
+        entries: Sequence[Entry] = (),
+        commit: int = 0,
+        vote: int = 0,
+        snapshot: Snapshot | None = None,
+        reject: bool = False,
+        reject_hint: int = 0,
+        context: bytes = b"",
+    ) -> None:
+        self.type = type
+        self.to = to
+        self.from_ = from_
+        self.term = term
+        self.log_term = log_term
+        self.index = index
+        self.entries = entries
+        self.commit = commit
+        self.vote = vote
+        self.snapshot = snapshot
+        self.reject = reject
+        self.reject_hint = reject_hint
+        self.context = context
 
 
 @dataclass(slots=True)
@@ -205,15 +258,19 @@ class ConfChangeV2:
     context: bytes = b""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class ReadState:
     """A confirmed read: whatever was asked with `context` may be served once `index` is applied."""
 
     index: int
     context: bytes
 
+    def __init__(self, index: int, context: bytes) -> None:
+        self.index = index
+        self.context = context
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class Ready:
     """One turn's work for the shell, in the order it must be done.
 
@@ -227,11 +284,31 @@ class Ready:
     Entries in `entries` replace whatever the disk holds at their index and above.
     """
 
-    soft_state: SoftState | None = None
-    hard_state: HardState | None = None
-    entries: list[Entry] = field(default_factory=list)
-    snapshot: Snapshot | None = None
-    committed_entries: list[Entry] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    read_states: list[ReadState] = field(default_factory=list)
-    must_sync: bool = False
+    soft_state: SoftState | None
+    hard_state: HardState | None
+    entries: list[Entry]
+    snapshot: Snapshot | None
+    committed_entries: list[Entry]
+    messages: list[Message]
+    read_states: list[ReadState]
+    must_sync: bool
+
+    def __init__(
+        self,
+        soft_state: SoftState | None = None,
+        hard_state: HardState | None = None,
+        entries: list[Entry] | None = None,
+        snapshot: Snapshot | None = None,
+        committed_entries: list[Entry] | None = None,
+        messages: list[Message] | None = None,
+        read_states: list[ReadState] | None = None,
+        must_sync: bool = False,
+    ) -> None:
+        self.soft_state = soft_state
+        self.hard_state = hard_state
+        self.entries = [] if entries is None else entries
+        self.snapshot = snapshot
+        self.committed_entries = [] if committed_entries is None else committed_entries
+        self.messages = [] if messages is None else messages
+        self.read_states = [] if read_states is None else read_states
+        self.must_sync = must_sync

@@ -187,9 +187,17 @@ class RawNode:
             or core.own_votes
             or core.read_states
             or core.log.pending_snapshot is not None
-            or core.hard_state() != self._hard_state
-            or core.soft_state() != self._soft_state
+            or self._has_new_hard_state()
+            or self._has_new_soft_state()
         )
+
+    def _has_new_hard_state(self) -> bool:
+        core, told = self._core, self._hard_state
+        return core.log.committed != told.commit or core.term != told.term or core.vote != told.vote
+
+    def _has_new_soft_state(self) -> bool:
+        core, told = self._core, self._soft_state
+        return core.leader != told.leader or core.role is not told.role
 
     def ready(self) -> Ready:
         """Everything there is to do now."""
@@ -204,11 +212,11 @@ class RawNode:
         )
         core.messages, core.read_states = [], []
         self._outstanding_votes, core.own_votes = core.own_votes, []
-        soft_state, hard_state = core.soft_state(), core.hard_state()
-        if soft_state != self._soft_state:
-            ready.soft_state = self._soft_state = soft_state
+        if self._has_new_soft_state():
+            ready.soft_state = self._soft_state = core.soft_state()
         ready.must_sync = bool(ready.entries) or ready.snapshot is not None
-        if hard_state != self._hard_state:
+        if self._has_new_hard_state():
+            hard_state = core.hard_state()
             ready.must_sync = ready.must_sync or self._must_sync(hard_state)
             ready.hard_state = self._hard_state = hard_state
         if ready.snapshot is not None:

@@ -1,4 +1,8 @@
-"""What a request comes back with: `Result`, handed once to the `Done` of whoever proposed it."""
+"""What a request comes back with: `Result`, handed once to the `Done` of whoever proposed it.
+
+Constructors are written out, here as for whatever else each request makes: mypyc compiles these, but leaves
+those that `dataclass` makes to the interpreter.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,36 @@ from google.protobuf.message import Message
 from etcdpy.v2store import Event
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Result:
     """A response or an error, and the store revision after the request was applied.
 
     The response's own header is left unset: only the member that answers knows what to write there.
     """
 
-    response: Message | None = None
-    error: Exception | None = None
-    revision: int = 0
+    response: Message | None
+    error: Exception | None
+    revision: int
+
+    def __init__(
+        self, response: Message | None = None, error: Exception | None = None, revision: int = 0
+    ) -> None:
+        self.response = response
+        self.error = error
+        self.revision = revision
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class V2Result(Result):
     """The same of a request to the v2 store: the event that it became."""
 
-    event: Event | None = None
+    event: Event | None
+
+    def __init__(self, event: Event | None, revision: int) -> None:
+        Result.__init__(
+            self, revision=revision
+        )  # `slots` makes the class anew, and `super()` means the old one
+        self.event = event
 
 
 Done = Callable[[Result], None]

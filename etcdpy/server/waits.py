@@ -2,13 +2,12 @@
 
 The key is the entry's data: it holds a request id that no other entry has, and the bytes object
 that comes back from raft is the one that went in, so that finding our own request again costs
-neither a decoding nor a comparison. All waits last equally long; the order of arrival is the order
-of expiry, and one queue serves as the timer.
+neither a decoding nor a comparison. All waits last equally long, so the order of arrival, in which a dict
+keeps its keys, is the order of expiry.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,25 +20,34 @@ from etcdpy.server.results import Done, Result
 INDEX_WAITS_MAX = 10_000
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, init=False)
 class Wait:
-    """A proposal on its way; `data` is empty once it has been answered."""
+    """A proposal on its way."""
 
     data: bytes
     kind: str
     request: Message
     done: Done
     started: float
-    info: AuthInfo = NOBODY
+    info: AuthInfo
+
+    def __init__(
+        self, data: bytes, kind: str, request: Message, done: Done, started: float, info: AuthInfo = NOBODY
+    ) -> None:
+        self.data = data
+        self.kind = kind
+        self.request = request
+        self.done = done
+        self.started = started
+        self.info = info
 
 
 class Waits:
-    """Proposals by their entry data."""
+    """Proposals by their entry data, the oldest first."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._waiting: dict[bytes, Wait] = {}
-        self._expiry: deque[Wait] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -47,7 +55,6 @@ class Waits:
     def add(self, wait: Wait) -> None:
         """Keep a proposal until it is taken or too old."""
         self._waiting[wait.data] = wait
-        self._expiry.append(wait)
 
     def find(self, data: bytes) -> Wait | None:
         """The proposal that this entry answers, which goes on waiting: applying it may fail."""
@@ -55,27 +62,21 @@ class Waits:
 
     def take(self, data: bytes) -> Wait | None:
         """The proposal that this entry answers; None when it is not ours or nobody waits any more."""
-        wait = self._waiting.pop(data, None)
-        if wait is not None:
-            wait.data = b""
-        return wait
+        return self._waiting.pop(data, None)
 
     def expire(self, now: float, error: Callable[[Wait], Exception]) -> None:
         """Fail the proposals that are older than the timeout."""
-        expiry = self._expiry
-        while expiry and (not expiry[0].data or now - expiry[0].started >= self._timeout_s):
-            wait = expiry.popleft()
-            if wait.data:
-                del self._waiting[wait.data]
-                wait.done(Result(error=error(wait)))
-                wait.data = b""
+        while self._waiting:
+            wait = next(iter(self._waiting.values()))
+            if now - wait.started < self._timeout_s:
+                return
+            del self._waiting[wait.data]
+            wait.done(Result(error=error(wait)))
 
     def fail_all(self, error: Exception) -> None:
         """Fail everything that waits."""
         waiting, self._waiting = self._waiting, {}
-        self._expiry.clear()
         for wait in waiting.values():
-            wait.data = b""
             wait.done(Result(error=error))
 
 

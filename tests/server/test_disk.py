@@ -1,7 +1,6 @@
 """Saves in order, failures final, and a slow disk never waited for on the loop."""
 
 import queue
-import threading
 from typing import TYPE_CHECKING
 
 from etcdpy.server.disk import AVERAGE_OVER, PROBE_PAUSE_S_MAX, WalThread
