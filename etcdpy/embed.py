@@ -45,6 +45,7 @@ from etcdpy.server.duties import Duties
 from etcdpy.server.first_root import FirstRoot
 from etcdpy.server.front import Front
 from etcdpy.server.hashing import Hashing
+from etcdpy.server.kernel_sync import open_kernel_sync
 from etcdpy.server.log import Logger
 from etcdpy.server.logins import Logins
 from etcdpy.server.member import Member, PermanentlyRemoved
@@ -164,7 +165,12 @@ class Server:
             config, log, cluster, call_soon=self._backend_mail, randrange=random.SystemRandom().randrange
         )
         self._storage = parts.storage
-        self._disk = WalThread(Mailbox(self._loop))
+        self._disk = WalThread(
+            Mailbox(self._loop),
+            kernel=None
+            if config.unsafe_no_fsync
+            else open_kernel_sync(self._loop.add_reader, self._loop.remove_reader),
+        )
         wall_ms = time.time_ns() // 1_000_000
         self.member = Member(
             config,
@@ -377,6 +383,7 @@ class Server:
         self._driver.stop()
         await self.peers.stop()
         self._logins_pool.shutdown(wait=False, cancel_futures=True)
+        self._disk.close_kernel()
         await self._loop.run_in_executor(None, self._disk.close)
         self._storage.close()
         self.member.state.backend.close()

@@ -7,6 +7,10 @@ follow go to the WAL thread. How long they take there says little of the disk, f
 from the disk has to wait for the interpreter; so one save in a while is a probe, and waited for on the loop
 again. Probes that find the disk slow become rarer.
 
+A batch of many entries means that there is much else to do meanwhile. It is written at once and synced by
+the kernel while the loop goes on (`server.kernel_sync`), where the kernel does that; during the sync the
+next batch gathers, and the one before is applied.
+
 Nobody else touches the log while a job is under way, so the log needs no lock. A failed write is
 final: the log has lost its place, and whatever follows it could be acknowledged without being
 there. The failure is reported for this job and all later ones.
@@ -19,8 +23,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from etcdpy.server.storage import LogWrite
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from etcdpy.server.kernel_sync import KernelSync
 
     Job = Callable[[], None]
     Done = Callable[[Exception | None], None]
@@ -34,6 +42,8 @@ OUTLIER = 4
 # Between two probes, as long as the thread does the saves.
 PROBE_PAUSE_S_MIN = 0.05
 PROBE_PAUSE_S_MAX = 5.0
+# So many entries in one save come from callers enough to keep the loop busy during a sync.
+SHARED_ENTRIES_MIN = 8
 
 
 class Disk(Protocol):
@@ -57,6 +67,7 @@ class WalThread:
         call_soon: calls back on the loop thread, from any thread.
         quick_s: saves up to this long may be waited for; 0 always uses the thread.
         clock: seconds that only grow.
+        kernel: syncs without a thread; None where the kernel does not do that.
     """
 
     def __init__(
@@ -65,6 +76,7 @@ class WalThread:
         *,
         quick_s: float = QUICK_S,
         clock: Callable[[], float] = time.perf_counter,
+        kernel: KernelSync | None = None,
     ) -> None:
         self._call_soon = call_soon
         self._quick_s = quick_s
@@ -73,6 +85,8 @@ class WalThread:
         self._is_quick = False  # not trusted before it has been seen
         self._probe_pause_s = PROBE_PAUSE_S_MIN
         self._probe_at = clock()
+        self._kernel = kernel
+        self._behind_kernel: list[tuple[Job, Done]] = []  # to be done after what the kernel is at
         self._under_way = 0
         self._jobs: queue.SimpleQueue[tuple[Job, Done] | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
@@ -80,27 +94,68 @@ class WalThread:
         self._worker.start()
 
     def submit(self, job: Job, done: Done) -> bool:
-        if self._under_way == 0 and self._failure is None and self._may_wait():
-            failure = self._do_here(job)
-            if failure is None:
-                return True
-            self._call_soon(lambda: done(failure))
+        if self._kernel is not None and self._kernel.is_busy:
+            self._under_way += 1
+            self._behind_kernel.append((job, done))
             return False
+        if self._under_way == 0 and self._failure is None:
+            may_wait = self._is_quick or (self._quick_s > 0 and self._clock() >= self._probe_at)
+            shared_min = SHARED_ENTRIES_MIN if may_wait else 1
+            if self._kernel is not None and isinstance(job, LogWrite) and job.synced_entries >= shared_min:
+                return self._told(self._begin(self._kernel, job, done), done)
+            if may_wait:
+                return self._told(self._do_here(job), done)
         self._under_way += 1
         self._jobs.put((job, done))
         return False
+
+    def _told(self, is_done: bool, done: Done) -> bool:
+        """What `submit` says of a job that was begun on the loop, with a failure to come later."""
+        failure = self._failure
+        if failure is None:
+            return is_done
+        self._call_soon(lambda: done(failure))
+        return False
+
+    def close_kernel(self) -> None:
+        """Wait for what the kernel is at, and do without it from now on. Before `close`, on the loop."""
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            kernel.close()
 
     def close(self) -> None:
         self._jobs.put(None)
         self._worker.join()
 
-    def _may_wait(self) -> bool:
-        """Whether the loop does the next save: the disk is quick, or it is time to look whether it is."""
-        return self._is_quick or (self._quick_s > 0 and self._clock() >= self._probe_at)
+    def _begin(self, kernel: KernelSync, job: LogWrite, done: Done) -> bool:
+        """Write now and let the kernel sync; whether that is done already, because the kernel will not."""
 
-    def _do_here(self, job: Job) -> Exception | None:
+        def write() -> None:
+            descriptor, began = job.begin(), self._clock()
+
+            def synced(error: OSError | None) -> None:
+                self._do(lambda: job.end(self._clock() - began, error))
+                self._after_kernel(done)
+
+            if kernel.start(descriptor, synced):
+                self._under_way += 1
+            else:
+                self.close_kernel()
+                job.sync()
+
+        self._do(write)
+        return self._kernel is None
+
+    def _after_kernel(self, done: Done) -> None:
+        self._under_way -= 1
+        behind, self._behind_kernel = self._behind_kernel, []
+        for item in behind:
+            self._jobs.put(item)
+        done(self._failure)
+
+    def _do_here(self, job: Job) -> bool:
         began = self._clock()
-        failure = self._do(job)
+        self._do(job)
         ended = self._clock()
         took = ended - began
         if self._is_quick:
@@ -115,15 +170,14 @@ class WalThread:
         else:
             self._probe_at = ended + self._probe_pause_s
             self._probe_pause_s = min(2 * self._probe_pause_s, PROBE_PAUSE_S_MAX)
-        return failure
+        return True
 
-    def _do(self, job: Job) -> Exception | None:
+    def _do(self, job: Job) -> None:
         """Run a job on whichever thread this is; the other one has nothing to do meanwhile."""
         try:
             job()
         except Exception as error:  # noqa: BLE001  # reported to the member, which stops serving
             self._failure = error
-        return self._failure
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:

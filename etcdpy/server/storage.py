@@ -21,6 +21,44 @@ if TYPE_CHECKING:
     from etcdpy.wal.observed import SnapshotFilesObserved, WalObserved
 
 
+class LogWrite:
+    """A job that writes entries and hard state to the log: at once, or in two steps with the sync between
+    them left to somebody else.
+    """
+
+    __slots__ = ("_entries", "_log", "_state", "_sync")
+
+    def __init__(
+        self, log: Log, entries: list[tuple[int, bytes]], state: bytes | None, *, sync: bool
+    ) -> None:
+        self._log = log
+        self._entries = entries
+        self._state = state
+        self._sync = sync
+
+    def __call__(self) -> None:
+        """Write, and sync if that is wanted."""
+        self._log.append(self._entries, self._state, sync=self._sync)
+
+    @property
+    def synced_entries(self) -> int:
+        """How many entries one sync would bring to disk; 0 where the job cannot be done in two steps."""
+        return 0 if self._log.is_full or not self._sync else len(self._entries)
+
+    def begin(self) -> int:
+        """Write, and tell the descriptor that is to be synced."""
+        self._log.append(self._entries, self._state, sync=False)
+        return self._log.begin_sync()
+
+    def sync(self) -> None:
+        """Sync what was begun."""
+        self._log.sync()
+
+    def end(self, took_s: float, error: OSError | None) -> None:
+        """Somebody else has synced what was begun. Raises `LogFailed` if that has failed."""
+        self._log.end_sync(took_s, error)
+
+
 class Storage:
     """WAL and raft snapshot files of one member."""
 
@@ -63,7 +101,7 @@ class Storage:
             snapshot = Snapshot.FromString(raft_codec.encode_snapshot(ready.snapshot))
             # The hard state says that the snapshot is committed; until then the log's reader ignores it.
             return self._snapshot_job(snapshot, lambda: log.append(entries, encoded, sync=True))
-        return lambda: log.append(entries, encoded, sync=sync)
+        return LogWrite(log, entries, encoded, sync=sync)
 
     def snapshot_job(self, snapshot: Snapshot) -> Callable[[], None]:
         """A job that writes a raft snapshot file, marks it in the log, and lets go of segments that it

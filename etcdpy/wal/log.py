@@ -144,6 +144,25 @@ class Log:
             self._hard_state = hard_state
         return frames, crc, last_index
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the next append first begins a new segment, which takes several writes and syncs."""
+        return self._offset >= self._segment_bytes
+
+    def begin_sync(self) -> int:
+        """The descriptor of the segment that was just appended to without `sync`, for somebody who has other
+        means to bring it to disk and reports by `end_sync`. Until then nothing else may touch the log.
+        """
+        assert self._unsynced, f"{self.directory}: nothing to sync"
+        return self._held[-1][1]
+
+    def end_sync(self, took_s: float, error: OSError | None) -> None:
+        """The sync that was begun has ended. Raises `LogFailed` with the error that it ended with."""
+        if error is not None:
+            raise self._fail(error) from error
+        self.observed.syncs_s.observe(took_s)
+        self._unsynced = False
+
     def append_snapshot_mark(self, mark: SnapshotMark) -> None:
         """Note, synced, that a snapshot exists; its file must be on disk already."""
         assert mark.index == 0 or mark.conf_state is not None, f"a mark at {mark.index} without configuration"
