@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from etcdpy.mvcc import HashKV
     from etcdpy.proto import rpc_pb2
     from etcdpy.proto.etcdserver_pb2 import Request
+    from etcdpy.server.plain import PlainRequest
+    from etcdpy.server.quota import Costly
     from etcdpy.server.request_ids import RequestIds
     from etcdpy.server.results import Done
     from etcdpy.server.state import State
@@ -108,7 +110,9 @@ class MemberView(Protocol):
     def request_ids(self) -> RequestIds:
         """Where new lease ids come from."""
 
-    def propose(self, kind: str, message: Message, data: bytes, done: Done, info: AuthInfo = ..., /) -> None:
+    def propose(
+        self, kind: str, message: Message | PlainRequest, data: bytes, done: Done, info: AuthInfo = ..., /
+    ) -> None:
         """Put a request into the log; `done` when this member has applied it or cannot.
 
         `kind` is the field of InternalRaftRequest, `message` the decoded request, `data` its serialized
@@ -129,7 +133,7 @@ class MemberView(Protocol):
     def when_applied(self, index: int, done: Callable[[], None]) -> None:
         """Call back when the entry at `index` has been applied here, or has not come for too long."""
 
-    def has_space(self, request: rpc_pb2.PutRequest | rpc_pb2.TxnRequest | rpc_pb2.LeaseGrantRequest) -> bool:
+    def has_space(self, request: Costly) -> bool:
         """Whether the quota has room for the request. If not, the member also sees to the NOSPACE alarm."""
 
     def member_list(self) -> list[rpc_pb2.Member]:

@@ -19,6 +19,8 @@ from etcdpy.server import v2_requests
 from etcdpy.server.alarms import CORRUPT, NOSPACE
 from etcdpy.server.errors import Corrupt, NoSpace, NotSupported, ServerError
 from etcdpy.server.observed import Operation
+from etcdpy.server.plain import PlainPut, PlainTxn
+from etcdpy.server.plain_txn import apply_plain_put, apply_plain_txn
 from etcdpy.server.quota import request_cost
 from etcdpy.server.results import Result, V2Result
 from etcdpy.server.v2_state import note_attributes, note_version
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from etcdpy.server.alarms import Alarms
     from etcdpy.server.permits import Permits
     from etcdpy.server.quota import Quota
+    from etcdpy.server.results import Response
     from etcdpy.v2store import Store as V2Store
 
 # Requests that a CORRUPT alarm stops: everything that writes.
@@ -75,7 +78,7 @@ class Applier:
         self._permits = permits
         self._index = 0
         self._keeps_checkpoints = keeps_checkpoints
-        handlers: dict[str, Callable[[Any], Message]] = {
+        handlers: dict[str, Callable[[Any], Response]] = {
             "put": self._put,
             "delete_range": self._delete_range,
             "txn": self._txn,
@@ -112,6 +115,8 @@ class Applier:
         operation.applied += 1
         self._index = index
         try:
+            if (self._alarms or self._auth.is_enabled) and isinstance(request, PlainPut | PlainTxn):
+                request = request.message()
             if self._alarms:
                 self._check_alarms(kind, request)
             if self._auth.is_enabled:
@@ -138,10 +143,12 @@ class Applier:
     def _writing(self) -> _Writing:
         return _Writing(self._store, self._hub)
 
-    def _put(self, request: pb.PutRequest) -> Message:
+    def _put(self, request: pb.PutRequest | PlainPut) -> Response:
         # As `_Writing` does it, for there are so many of them.
         txn = self._store.begin()
         try:
+            if isinstance(request, PlainPut):
+                return apply_plain_put(txn, self._lessor, request)
             return txns.apply_put(txn, self._lessor, request)
         finally:
             events = txn.end()
@@ -152,8 +159,10 @@ class Applier:
         with self._writing() as txn:
             return txns.apply_delete_range(txn, self._lessor, request)
 
-    def _txn(self, request: pb.TxnRequest) -> Message:
+    def _txn(self, request: pb.TxnRequest | PlainTxn) -> Response:
         with self._writing() as txn:
+            if isinstance(request, PlainTxn):
+                return apply_plain_txn(txn, self._lessor, request)
             return txns.apply_txn(txn, self._lessor, request)
 
     def _compaction(self, request: pb.CompactionRequest) -> Message:

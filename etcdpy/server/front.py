@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from etcdpy.server.hashing import Hashing
     from etcdpy.server.logins import Logins
     from etcdpy.server.member import Member
+    from etcdpy.server.quota import Costly
     from etcdpy.server.reconfigure import Reconfiguration
     from etcdpy.server.request_ids import RequestIds
     from etcdpy.server.results import Done
@@ -124,7 +125,7 @@ class Front:
         """The replicated state."""
         return self._member.state
 
-    def has_space(self, request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> bool:
+    def has_space(self, request: Costly) -> bool:
         """Whether the quota has room; if not, propose the alarm that tells the whole cluster."""
         state = self._member.state
         if state.quota.available(request):

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from etcdpy.server.config import Config
     from etcdpy.server.duties import Duties
     from etcdpy.server.log import Logger
+    from etcdpy.server.plain import PlainRequest
     from etcdpy.server.read import ReadDone
     from etcdpy.server.reconfigure import Connections
     from etcdpy.server.request_ids import RequestIds
@@ -193,7 +194,14 @@ class Member:
 
     # Requests.
 
-    def propose(self, kind: str, message: Message, data: bytes, done: Done, info: AuthInfo = NOBODY) -> None:
+    def propose(
+        self,
+        kind: str,
+        message: Message | PlainRequest,
+        data: bytes,
+        done: Done,
+        info: AuthInfo = NOBODY,
+    ) -> None:
         """Put a request into the log; `done` is called once, when this member has applied it or cannot.
 
         Args:

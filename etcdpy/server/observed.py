@@ -14,7 +14,7 @@ from etcdpy.metrics import Histogram, doubling
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from google.protobuf.message import Message
+    from etcdpy.server.results import Response
 
 _APPLY_BOUNDS = doubling(0.0001, 20)
 
@@ -24,7 +24,7 @@ class Operation:
 
     __slots__ = ("applied", "failed", "handler", "kind")
 
-    def __init__(self, kind: str, handler: Callable[[Any], Message]) -> None:
+    def __init__(self, kind: str, handler: Callable[[Any], Response]) -> None:
         self.kind = kind
         self.handler = handler
         self.applied = 0

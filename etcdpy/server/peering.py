@@ -27,14 +27,12 @@ from etcdpy.server.status import storage_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from google.protobuf.message import Message
-
     from etcdpy.mvcc import HashKV
     from etcdpy.raft.messages import Message as RaftMessage
     from etcdpy.server.front import Front
     from etcdpy.server.hashing import Hashing
     from etcdpy.server.member import Member
-    from etcdpy.server.results import Result
+    from etcdpy.server.results import Response, Result
     from etcdpy.server.statistics import Statistics
 
     Answer = Callable[[int, bytes], None]
@@ -219,7 +217,7 @@ class Peering:
         self.front.change_members(pb.MemberPromoteRequest(ID=member_id), promoted)
 
 
-def _answer_lease(result: Result, done: Answer, response: Message | None = None) -> None:
+def _answer_lease(result: Result, done: Answer, response: Response | None = None) -> None:
     response = response or result.response
     if isinstance(result.error, LeaseNotFound):
         done(404, b"lease not found")

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from etcdpy.proto import rpc_pb2 as pb
+from etcdpy.server.plain import PlainPut, PlainTxn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Costly = pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest | PlainPut | PlainTxn
 
 KEY_OVERHEAD_BYTES = 256
 LEASE_OVERHEAD_BYTES = 64
@@ -35,7 +38,7 @@ class Quota:
         """Look at the backend's size again."""
         self._size = self._size_bytes()
 
-    def available(self, request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> bool:
+    def available(self, request: Costly) -> bool:
         """Whether the request fits; a request that writes nothing always does."""
         if self.limit_bytes == 0 or self._size < self.limit_bytes - ROOMY_BYTES:
             return True
@@ -47,8 +50,10 @@ class Quota:
         return self._size + cost < self.limit_bytes
 
 
-def request_cost(request: pb.PutRequest | pb.TxnRequest | pb.LeaseGrantRequest) -> int:
+def request_cost(request: Costly) -> int:
     """Bytes that a request may add to the backend."""
+    if isinstance(request, PlainPut | PlainTxn):
+        return request_cost(request.message())
     if isinstance(request, pb.PutRequest):
         return put_cost(request)
     if isinstance(request, pb.TxnRequest):

@@ -62,7 +62,8 @@ _SHAPES = {
 _LENGTHS = tuple(map(_varint, range(1 << 12)))
 
 
-def _length(size: int) -> bytes:
+def encode_varint(size: int) -> bytes:
+    """A number of at least zero; small ones, which most lengths are, are looked up."""
     return _LENGTHS[size] if size < len(_LENGTHS) else _varint(size)
 
 
@@ -80,8 +81,10 @@ def encode_request(
         header = b"\x08" + _id_varint(request_id)
     tag, is_first = _SHAPES[kind]
     if is_first:
-        return b"".join((tag, _length(len(data)), data, _HEADER_TAG, _length(len(header)), header))
-    return b"".join((_HEADER_TAG, _length(len(header)), header, tag, _length(len(data)), data))
+        return b"".join(
+            (tag, encode_varint(len(data)), data, _HEADER_TAG, encode_varint(len(header)), header)
+        )
+    return b"".join((_HEADER_TAG, encode_varint(len(header)), header, tag, encode_varint(len(data)), data))
 
 
 def decode_request(data: bytes) -> tuple[str, Message, RequestHeader] | None:

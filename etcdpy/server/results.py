@@ -14,6 +14,22 @@ from google.protobuf.message import Message
 from etcdpy.v2store import Event
 
 
+class EncodedResponse:
+    """A response that was put together as bytes, where a message would cost more than all the rest."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  # the name that messages have for it
+        """The bytes."""
+        return self._data
+
+
+Response = Message | EncodedResponse
+
+
 @dataclass(slots=True, init=False)
 class Result:
     """A response or an error, and the store revision after the request was applied.
@@ -21,12 +37,15 @@ class Result:
     The response's own header is left unset: only the member that answers knows what to write there.
     """
 
-    response: Message | None
+    response: Response | None
     error: Exception | None
     revision: int
 
     def __init__(
-        self, response: Message | None = None, error: Exception | None = None, revision: int = 0
+        self,
+        response: Response | None = None,
+        error: Exception | None = None,
+        revision: int = 0,
     ) -> None:
         self.response = response
         self.error = error

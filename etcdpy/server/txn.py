@@ -170,7 +170,7 @@ def _apply_single_put(writer: Writer, leases: Leases, put: PutRequest, succeeded
     key = put.key
     writer.put(key, put.value)
     if len(leases):
-        _move_lease(leases, key, 0)
+        move_lease(leases, key, 0)
     response = TxnResponse(succeeded=succeeded)
     response.responses.add().response_put.header.revision = writer.revision
     return response
@@ -209,19 +209,19 @@ def _choose_path(reader: TxnReader, request: TxnRequest, path: list[bool]) -> li
 def _holds(reader: TxnReader, compare: Compare) -> bool:
     by_value = compare.target == _VALUE
     if not by_value and not compare.range_end:
-        return _is_so(compare.result, _order_of(compare, reader.current(compare.key) or _MISSING))
+        return is_so(compare.result, _order_of(compare, reader.current(compare.key) or _MISSING))
     found = reader.range(compare.key, compare.range_end, keys_only=not by_value)
     if not found.kvs:
         # A missing key has no value that anything could be compared with, not even by "not equal".
-        return not by_value and _is_so(compare.result, _order_of(compare, _MISSING))
+        return not by_value and is_so(compare.result, _order_of(compare, _MISSING))
     kvs = map(KeyValue.FromString, found.kvs)
     if by_value:
         value = compare.value
-        return all(_is_so(compare.result, (kv.value > value) - (kv.value < value)) for kv in kvs)
-    return all(_is_so(compare.result, _order_of(compare, kv)) for kv in kvs)
+        return all(is_so(compare.result, (kv.value > value) - (kv.value < value)) for kv in kvs)
+    return all(is_so(compare.result, _order_of(compare, kv)) for kv in kvs)
 
 
-def _is_so(result: int, order: int) -> bool:
+def is_so(result: int, order: int) -> bool:
     """Whether a compare wants what was found: below zero, zero or above, as the key lies to the operand."""
     if result == _EQUAL:
         return order == 0
@@ -367,11 +367,11 @@ def _put(writer: Writer, leases: Leases, request: PutRequest) -> bytes | None:
         lease = kv.lease if request.ignore_lease else lease
     writer.put(key, value, lease)
     if len(leases):
-        _move_lease(leases, key, lease)
+        move_lease(leases, key, lease)
     return previous
 
 
-def _move_lease(leases: Leases, key: bytes, lease: int) -> None:
+def move_lease(leases: Leases, key: bytes, lease: int) -> None:
     before = leases.lease_of(key)
     if before == lease:
         return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from etcdpy.auth import NOBODY, AuthInfo
+from etcdpy.server.plain import PlainRequest
 from etcdpy.server.results import Done, Result
 
 # Callers whose token speaks of an entry that is not here yet. Strangers can make up such tokens.
@@ -26,13 +27,19 @@ class Wait:
 
     data: bytes
     kind: str
-    request: Message
+    request: Message | PlainRequest
     done: Done
     started: float
     info: AuthInfo
 
     def __init__(
-        self, data: bytes, kind: str, request: Message, done: Done, started: float, info: AuthInfo = NOBODY
+        self,
+        data: bytes,
+        kind: str,
+        request: Message | PlainRequest,
+        done: Done,
+        started: float,
+        info: AuthInfo = NOBODY,
     ) -> None:
         self.data = data
         self.kind = kind

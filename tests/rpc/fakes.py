@@ -21,6 +21,8 @@ from etcdpy.proto.kv_pb2 import KeyValue
 from etcdpy.rpc.call import Call
 from etcdpy.server.errors import NotSupported, ServerError
 from etcdpy.server.permits import Permits
+from etcdpy.server.plain import PlainPut, PlainTxn
+from etcdpy.server.plain_txn import apply_plain_put, apply_plain_txn
 from etcdpy.server.request_ids import RequestIds
 from etcdpy.server.results import Done, Result
 from etcdpy.server.txn import apply_delete_range, apply_put, apply_txn
@@ -246,7 +248,9 @@ class FakeMember:
 
     def _execute(self, kind: str, message: Any) -> Any:
         store, lessor = self.state.store, self.state.lessor
-        writes = {"put": apply_put, "delete_range": apply_delete_range, "txn": apply_txn}
+        writes: dict[str, Any] = {"put": apply_put, "delete_range": apply_delete_range, "txn": apply_txn}
+        if isinstance(message, PlainPut | PlainTxn):
+            writes = {"put": apply_plain_put, "txn": apply_plain_txn}
         if kind in writes:
             txn = store.begin()
             try:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from etcdpy.rpc.call import Call
     from etcdpy.rpc.member_view import MemberView
-    from etcdpy.server.results import Done, Result
+    from etcdpy.server.plain import PlainRequest
+    from etcdpy.server.results import Done, Response, Result
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -30,11 +31,11 @@ class Service:
         """The header field of a response; revision 0 leaves it out."""
         return self._headers.encode(revision, self._member.raft_term)
 
-    def respond(self, call: Call, response: Message, revision: int) -> None:
+    def respond(self, call: Call, response: Response, revision: int) -> None:
         """Answer with a message whose header is unset."""
         call.reply(self.header(revision) + response.SerializeToString())
 
-    def propose(self, call: Call, kind: str, request: Message, data: bytes) -> None:
+    def propose(self, call: Call, kind: str, request: Message | PlainRequest, data: bytes) -> None:
         """Put the caller's request into the log, with the caller's name while auth is on, and answer with
         what comes of it.
         """

@@ -36,6 +36,8 @@ from etcdpy.server.checks import (
     is_txn_serializable,
 )
 from etcdpy.server.errors import NoSpace
+from etcdpy.server.plain import COMPARES_MAX, read_put
+from etcdpy.server.plain import read_txn as read_plain_txn
 from etcdpy.server.ranges import has_filters, is_key_order, read_range
 from etcdpy.server.txn import read_txn
 
@@ -136,8 +138,14 @@ class KV(Service):
 
     def put(self, call: Call, data: bytes) -> None:
         """Write a key."""
-        request = PutRequest.FromString(data)
         member = self._member
+        plain = read_put(data)
+        if plain is not None:
+            if not member.has_space(plain):
+                raise NoSpace
+            self.propose(call, "put", plain, data)
+            return
+        request = PutRequest.FromString(data)
         if not member.has_space(request):
             raise NoSpace
         check_put(request)
@@ -151,8 +159,14 @@ class KV(Service):
 
     def txn(self, call: Call, data: bytes) -> None:
         """Compare, then read and write; one that only reads stays out of the log."""
-        request = TxnRequest.FromString(data)
         member = self._member
+        plain = read_plain_txn(data) if member.config.max_txn_ops >= COMPARES_MAX else None
+        if plain is not None:
+            if not member.has_space(plain):
+                raise NoSpace
+            self.propose(call, "txn", plain, data)
+            return
+        request = TxnRequest.FromString(data)
         if not member.has_space(request):
             raise NoSpace
         check_txn(request, member.config.max_txn_ops)
