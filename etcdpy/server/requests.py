@@ -58,6 +58,10 @@ _SHAPES = {
     kind: (_varint(number << 3 | _LENGTH_DELIMITED), number < _HEADER_FIELD)
     for kind, number in _FIELDS.items()
 }
+# Kinds that an entry shows with its first byte, when it holds nothing else but a header.
+_KIND_BY_TAG: dict[int, str] = {
+    tag[0]: kind for kind, (tag, is_first) in _SHAPES.items() if is_first and len(tag) == 1
+}
 # Lengths that most requests have.
 _LENGTHS = tuple(map(_varint, range(1 << 12)))
 
@@ -97,6 +101,10 @@ def decode_request(data: bytes) -> tuple[str, Message, RequestHeader] | None:
     header = internal.header
     if not header.ID:
         header.ID = internal.ID  # where releases before the header kept it
+    # What a follower applies, and what a start applies again: asking for the fields costs half of all this.
+    kind = _KIND_BY_TAG.get(data[0]) if data else None
+    if kind is not None and internal.HasField(kind):
+        return kind, getattr(internal, kind), header
     for field, value in internal.ListFields():
         if field.name not in ("header", "ID"):
             return field.name, value, header

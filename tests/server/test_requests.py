@@ -24,7 +24,18 @@ def test_wrapping_equals_protobufs_own_encoding(key: bytes, request_id: int, use
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"), [("alarm", pb.AlarmRequest(memberID=3)), ("auth_enable", pb.AuthEnableRequest())]
+    ("kind", "message"),
+    [
+        ("alarm", pb.AlarmRequest(memberID=3)),
+        ("auth_enable", pb.AuthEnableRequest()),
+        ("put", pb.PutRequest(key=b"k")),
+        ("range", pb.RangeRequest()),
+        ("delete_range", pb.DeleteRangeRequest(key=b"k")),
+        ("txn", pb.TxnRequest()),
+        ("compaction", pb.CompactionRequest(revision=3)),
+        ("lease_grant", pb.LeaseGrantRequest(ID=3)),
+        ("lease_revoke", pb.LeaseRevokeRequest(ID=3)),
+    ],
 )
 def test_a_request_comes_back_with_its_kind_and_id(kind: str, message: object) -> None:
     encoded = encode_request(kind, message.SerializeToString(), 99)  # type: ignore[attr-defined]
