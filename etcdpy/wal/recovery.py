@@ -30,6 +30,12 @@ __all__ = ["Recovered", "Recovery", "SegmentScan", "SnapshotMark", "read_marks"]
 
 _Message = TypeVar("_Message", bound=Message)
 
+# Looked up once: an attribute of an enum costs as much as a comparison of bytes.
+_METADATA: Final = RecordKind.METADATA
+_ENTRY: Final = RecordKind.ENTRY
+_STATE: Final = RecordKind.STATE
+_CONF_CHANGE: Final = int(raft_pb2.EntryConfChange)
+
 # A term counts elections: at one a millisecond this takes nine thousand years. A larger number is something
 # else, such as a member id in a record whose kind was damaged.
 _TERM_MAX: Final = 1 << 48
@@ -89,18 +95,35 @@ class SegmentScan:
     def crc(self) -> int | None:
         return self._reader.crc
 
+    @property
+    def record(self) -> RecordReader:
+        """The record that `advance` has read: its `start`, `kind` and `body`."""
+        return self._reader
+
     def __iter__(self) -> Iterator[tuple[int, RecordKind, bytes]]:
         reader = self._reader
+        while self.advance():
+            yield reader.start, reader.kind, reader.body
+
+    def advance(self) -> bool:
+        """Read the next record; False at the end.
+
+        Raises:
+            CorruptRecord: there is damage.
+        """
+        reader = self._reader
         try:
-            yield from reader
+            if reader.advance():
+                return True
             if content_end(reader.data) <= reader.offset:
-                return
+                return False
             reason = "there is data behind the last record"
         except BadRecord as bad:
             reason = bad.reason
         if not (self._newest and is_torn(reader.data, reader.offset)):
             raise CorruptRecord(self.path, reader.offset, reason)
         self.torn = True
+        return False
 
 
 class Recovery:
@@ -124,19 +147,21 @@ class Recovery:
     def read_segment(self, scan: SegmentScan) -> None:
         """Take in one segment; they come in order of their names."""
         self._path = scan.path
-        head = [RecordKind.METADATA, RecordKind.CRC]
-        for offset, kind, body in scan:
-            self._offset = offset
+        head = [_METADATA, RecordKind.CRC]
+        record = scan.record
+        while scan.advance():
+            self._offset = record.start
+            kind = record.kind
             if head and (expected := head.pop()) is not kind:
                 raise self._corrupt(f"a {kind.name} record where the segment must have {expected.name}")
-            if kind is RecordKind.ENTRY:
-                self._take_entry(body)
-            elif kind is RecordKind.STATE:
-                self._take_state(body)
+            if kind is _ENTRY:
+                self._take_entry(record.body)
+            elif kind is _STATE:
+                self._take_state(record.body)
             elif kind is RecordKind.SNAPSHOT:
-                self._take_mark(body)
-            elif kind is RecordKind.METADATA:
-                self._take_metadata(body)
+                self._take_mark(record.body)
+            elif kind is _METADATA:
+                self._take_metadata(record.body)
             else:
                 assert kind is RecordKind.CRC, f"no reader for {kind}"  # the scan has followed it already
         if head:
@@ -171,7 +196,7 @@ class Recovery:
         # What a damaged kind would make of a hard state: it has the fields of an entry, with other meanings.
         if not index or term > _TERM_MAX:
             raise self._corrupt(f"no raft entry: index {index}, term {term}")
-        if kind == raft_pb2.EntryConfChange and not data_bytes:
+        if not data_bytes and kind == _CONF_CHANGE:
             raise self._corrupt("a configuration change that changes nothing")
         position = index - self._mark.index - 1
         if position < 0:
