@@ -449,6 +449,7 @@ def run(config: Config, log: Logger, root_password: str = "") -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
+    gc.enable()
     try:
         import uvloop
 
