@@ -90,6 +90,7 @@ def health_of(kind: Kind, directory: Path) -> list[list[tuple[int, str]]]:
         return found
 
 
+@pytest.mark.slow
 def test_health_of_learners_and_without_a_leader(reference: Kind, candidate: Kind, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         theirs, ours = pool.map(lambda kind: health_of(kind, tmp_path), (reference, candidate))

@@ -94,6 +94,7 @@ def test_no_leader_takes_a_promotion_from_nobody(reference: Kind, candidate: Kin
             eventually(lambda: is_promoted(promote_at(cluster.members[0], identity, root)))
 
 
+@pytest.mark.slow
 def test_a_leader_of_3_5_1_refuses_what_any_follower_passes_on(
     reference: Kind, candidate: Kind, tmp_path: Path
 ) -> None:
