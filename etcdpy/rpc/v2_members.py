@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/v2/members"
 MACHINES = "/v2/machines"
-METHODS = "GET,POST,PUT,DELETE"
+METHODS = "GET,POST,DELETE,PUT"
 JSON = "application/json"
 JSON_BODY_BYTES_MAX = 1024 * 1024
 _NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
@@ -126,7 +126,7 @@ class V2Members:
         self._member.change_members(request, done)
         return await answered
 
-    _handlers = {"GET": _list, "POST": _add, "PUT": _update, "DELETE": _remove}  # noqa: RUF012  # not changed
+    _handlers = {"GET": _list, "POST": _add, "DELETE": _remove, "PUT": _update}  # noqa: RUF012  # not changed
 
 
 def _check(result: Result) -> None:

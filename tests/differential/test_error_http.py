@@ -165,6 +165,38 @@ def test_unknown_paths(servers: Servers, path: str, method: str) -> None:
     assert (ours.status, ours.text) == (theirs.status, theirs.text)
 
 
+ODD = (
+    *(("HEAD", path) for path in ("/health", "/version", "/debug/vars", "/nothing", "/v2/keys/x")),
+    *(("HEAD", "/v2/machines"), ("HEAD", "/v2/members"), ("POST", "/metrics"), ("TRACE", "/health")),
+    *(("GET", path) for path in ("//health", "/./health", "/health/../version", "/health%2f", "/%68ealth")),
+    *(("GET", path) for path in ("/health?exclude=", "/health?serializable=x", "/health;x", "/v2/keysx")),
+    *(("OPTIONS", "/nothing"), ("GET", "/v2/stats"), ("GET", "/v2/stats/nothing"), ("PUT", "/v2/stats/self")),
+    *(("GET", "/debug/requests"), ("GET", "/debug/events")),
+)
+OF_THE_MOMENT = (
+    "date",
+    "content-length",
+    "x-etcd-cluster-id",
+    "x-raft-index",
+    "x-raft-term",
+    "transfer-encoding",
+)
+
+
+@pytest.mark.parametrize(("method", "path"), ODD)
+def test_odd_requests(servers: Servers, method: str, path: str) -> None:
+    """Status and headers; bodies of refusals too."""
+    theirs, ours = (fetch(server.endpoint, path, method) for server in servers)
+    assert ours.status == theirs.status
+    first, second = (
+        {name: value for name, value in page.headers.items() if name not in OF_THE_MOMENT}
+        for page in (theirs, ours)
+    )
+    assert second == first
+    if ours.status >= 300:
+        assert ours.text == theirs.text
+
+
 # A call for each status that a lone member can be brought to.
 GATEWAY: dict[GrpcCode, tuple[str, str]] = {
     GrpcCode.OK: ("kv/range", '{"key":"a2V5"}'),
