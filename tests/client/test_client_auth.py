@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -157,13 +156,26 @@ def test_user_where_auth_is_off_and_then_on(
         client.put("c", "x")
 
 
-def test_expired_token_is_fetched_anew_and_the_call_made_once(guarded: Server, connect: Connect) -> None:
-    writer, reader = (connect(guarded.endpoint, user="alice", password="wonder") for _ in range(2))
-    before = writer.put("a/1", "x").header.revision
-    assert reader.get("a/1").value == b"x"
-    time.sleep(EXPIRED_S)
-    assert writer.put("a/1", "y").header.revision == before + 1
-    assert reader.get("a/1").kv.version == 2
+def test_expired_token_is_fetched_anew_and_the_call_made_once(guarded: Server) -> None:
+    alice = {"user": "alice", "password": "wonder"}
+
+    async def scenario() -> None:
+        async with (
+            AsyncClient(guarded.endpoint, **alice) as awaited,
+            AsyncClient(guarded.endpoint, **alice) as reader,
+        ):
+            before = (await awaited.put("a/1", "1")).header.revision
+            plain = Client(guarded.endpoint, **alice)
+            await asyncio.to_thread(plain.put, "a/1", "2")
+            assert (await reader.get("a/1")).value == b"2"
+            await asyncio.sleep(EXPIRED_S)
+            assert (await awaited.put("a/1", "3")).header.revision == before + 2
+            written = await asyncio.to_thread(plain.put, "a/1", "4")
+            assert written.header.revision == before + 3
+            assert (await reader.get("a/1")).kv.version == 4
+            plain.close()
+
+    asyncio.run(scenario())
 
 
 def test_forgotten_token_and_another_password(guarded: Server, connect: Connect) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.client.conftest import Connect
     from tests.support.programs import Kind
 
-QUICK_S = 1.0
+QUICK_S = 0.5
 
 
 @dataclass
