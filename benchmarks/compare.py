@@ -70,11 +70,14 @@ def main() -> int:
     parser.add_argument("--candidate", default="etcdpy", help="etcdpy, etcd, or the path of a server")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="part of the calls to make")
-    parser.add_argument("--only", default="", help="only cases whose name contains this, whatever the case")
+    parser.add_argument(
+        "--only", action="append", help="only cases whose name contains this, whatever the case; repeatable"
+    )
     parser.add_argument("--directory", help="where the data goes; the disk decides over every write")
     parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.json")
     chosen = parser.parse_args()
-    cases = [case for case in CASES if chosen.only.lower() in case.name.lower()]
+    wanted = [part.lower() for part in chosen.only or [""]]
+    cases = [case for case in CASES if any(part in case.name.lower() for part in wanted)]
     with (
         tempfile.TemporaryDirectory(prefix="etcdpy-bench-", dir=chosen.directory) as directory,
         pair(reference_kind(), candidate_kind(chosen.candidate), Path(directory)) as servers,

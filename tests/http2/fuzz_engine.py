@@ -93,6 +93,8 @@ def judge(data: bytes) -> Judge:
     for stream_id in client.phase:
         if mode & 32 and client.engine.is_open(stream_id):
             client.engine.send_headers(stream_id, ANSWER)
+            if mode & 128:
+                client.engine.send_run(stream_id, b"head", [b"z" * 100] * 500, 50_000)
             client.engine.send_data(stream_id, b"z" * 50_000, end_stream=not mode & 64)
     client.now += 3.0
     client.engine.tick(client.now)

@@ -138,6 +138,8 @@ class Judge:
             self.heard.append(heard)
             if data[:1] == b"r":
                 heard.end(lambda: call.reply(data))
+            elif data[:1] == b"l":
+                heard.end(lambda: call.reply_parts(b"head", [data] * 40, 40 * len(data)))
 
         return start
 
