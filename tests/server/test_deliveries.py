@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from etcdpy.server.deliveries import PAUSE_S_MAX, PAUSE_S_PER_RESPONSE, Deliveries
+from etcdpy.server.deliveries import PAUSE_S_MAX, PAUSE_S_PER_RESPONSE, RESPONSE_S, Deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,45 +54,51 @@ class Place:
         return waited
 
 
-def test_single_revisions_are_told_at_once_however_fast_they_come() -> None:
+def test_watchers_that_can_keep_up_hear_at_once() -> None:
+    """Just slower than they could read: one revision at a time, or a few together now and then."""
     place = Place(1000)
-    for _ in range(5):
-        place.apply(1)
-    assert place.hub.heard == [1] * 5
+    for number in range(20):
+        place.now += 1000 * RESPONSE_S * 1.1 * (1 + number % 3)
+        place.apply(1 + number % 3)
+    assert len(place.hub.heard) == 20
     assert not place.planned
 
 
 def test_a_burst_is_told_at_once_and_what_follows_together() -> None:
     place = Place(100)
-    place.apply(3)
-    assert place.hub.heard == [3]
-    for _ in range(4):
+    place.apply(1)
+    place.apply(1)  # no time has passed
+    assert place.hub.heard == [1, 1]
+    for _ in range(12):
         place.apply(1)
-    assert place.hub.heard == [3]
+    assert place.hub.heard == [1, 1]
     assert place.ring() == pytest.approx(100 * PAUSE_S_PER_RESPONSE)
-    assert place.hub.heard == [3, 4]
-    # It goes on for as long as more than one comes in each pause.
+    assert place.hub.heard == [1, 1, 12]
+    # It goes on for as long as more come in each pause than could be read in it one by one.
     place.apply(1)
     place.ring()
-    assert place.hub.heard == [3, 4, 1]
+    assert place.hub.heard == [1, 1, 12, 1]
     place.apply(1)
-    assert place.hub.heard == [3, 4, 1, 1]
-    assert not place.planned
+    assert place.hub.heard == [1, 1, 12, 1, 1]
 
 
 def test_the_pause_is_bounded_and_ends_by_itself() -> None:
     place = Place(1_000_000)
-    place.apply(2)
+    place.apply(1)
+    place.now += 0.001
+    place.apply(1)
     place.apply(1)
     assert place.ring() == pytest.approx(PAUSE_S_MAX)
     place.apply(2)
     place.now += PAUSE_S_MAX
-    place.apply(1)
-    assert place.hub.heard == [2, 1, 2, 1]
+    assert place.hub.heard == [1, 1, 1]
+    place.ring()
+    assert place.hub.heard == [1, 1, 1, 2]
 
 
 def test_few_watchers_wait_for_hardly_anything() -> None:
     place = Place(1)
-    place.apply(2)
+    place.apply(1)
+    place.apply(1)
     place.apply(1)
     assert place.ring() < 0.0001
