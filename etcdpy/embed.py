@@ -225,6 +225,7 @@ class Server:
         duties.on_published = lambda: None if published.done() else published.set_result(None)
         telemetry = Telemetry(self._families, lambda: raft_status(self.member.node))
         self._listeners = serving.Listeners(self.config, self.front, self.log, telemetry=telemetry)
+        self._driver.on_turn_end = self._listeners.port.flushing.run
         await self._listeners.bind()
         await self.peers.bind(self.config.listen_peer_urls)
         if any(url.port == 0 for url in self.config.advertise_client_urls):

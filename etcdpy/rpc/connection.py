@@ -125,9 +125,10 @@ class Connection(asyncio.Protocol):
         """A call was answered: flush when this turn of the loop has heard everything."""
         if not self._reading and not self._flush_scheduled:
             self._flush_scheduled = True
-            self._loop.call_soon(self._scheduled_flush)
+            self._port.flushing.add(self)
 
-    def _scheduled_flush(self) -> None:
+    def flush(self) -> None:
+        """Write what there is; for `Flushing`."""
         self._flush_scheduled = False
         self._flush()
 

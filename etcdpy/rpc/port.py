@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from etcdpy.rpc.flushing import Flushing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -93,6 +95,7 @@ class Port:
 
     Attributes:
         open: the connections there are.
+        flushing: those that are to be written to.
         refused: how many were turned away because there were too many.
     """
 
@@ -112,6 +115,7 @@ class Port:
         self.http1 = http1
         self.routes: Routes = {}
         self.loop = loop
+        self.flushing = Flushing(loop)
         self.open: set[Guest] = set()
         self.refused = 0
         self._is_closing = False

@@ -45,6 +45,8 @@ class Driver:
         self._saving: Ready | None = None
         self._held: Sequence[Message] = ()  # sent once the save they promise is done
         self._stopped = False
+        # Whoever was answered in a turn may be told at its end.
+        self.on_turn_end: Callable[[], None] = _nothing
         member.on_work = self.wake
 
     def wake(self) -> None:
@@ -70,6 +72,7 @@ class Driver:
         except Exception as error:
             self._give_up(error)
             raise
+        self.on_turn_end()
 
     def _give_up(self, error: Exception) -> None:
         """A fault of our own, in the middle of a change: what is in memory can no longer be trusted."""
@@ -117,3 +120,7 @@ class Driver:
             # The state may only be replaced once the log says so too.
             self._member.apply(ready)
         self._member.advance(ready)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
