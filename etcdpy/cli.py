@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None, *, root_password: str = "") -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in SUBCOMMANDS:
-        return say(f"etcdpy {arguments[0]} is not supported yet", EXIT_REFUSED)
+        text = f"etcdpy {arguments[0]} is not supported: it is no server; use etcd's own in front of etcdpy"
+        return say(text, EXIT_REFUSED)
     notes: list[Note] = []
     try:
         config = load(arguments, os.environ, notes, default_host)
