@@ -25,6 +25,7 @@ from etcdpy.client.errors import (
 )
 from etcdpy.client.retry import Attempts, Pauses, Verdict
 from etcdpy.client.settings import BadEndpoint, Endpoint
+from etcdpy.client.token import Token
 from etcdpy.proto import rpc_pb2 as pb
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ Response = TypeVar("Response", bound="Message")
 T = TypeVar("T")
 Sent = TypeVar("Sent", bound="Message", contravariant=True)
 Received = TypeVar("Received", bound="Message", covariant=True)
+
+
+# After a call that ended so, the next one is better made elsewhere, though this one must not be.
+_MEMBER_IN_TROUBLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 class Default:
@@ -154,7 +159,7 @@ class Caller:
         self.is_closed = False
         self._endpoints = [Endpoint.parse(text) for text in settings.endpoints]
         self._current = 0
-        self._token: str | None = None
+        self._token = Token(transport, self._authenticate)
 
     # Endpoints.
 
@@ -257,6 +262,8 @@ class Caller:
     ) -> None:
         """Prepare another attempt, or raise."""
         if verdict is Verdict.RAISE:
+            if error.code in _MEMBER_IN_TROUBLE:
+                self.leave(target)
             raise error
         if verdict is Verdict.AUTHENTICATE:
             self.forget(token)
@@ -324,12 +331,11 @@ class Caller:
     @property
     def has_token(self) -> bool:
         """Whether the next token is one that was fetched before."""
-        return self._token is not None
+        return self._token.is_there
 
     def forget(self, token: str) -> None:
         """The server does not take this token (any more)."""
-        if self._token == token:
-            self._token = None
+        self._token.forget(token)
 
     async def token(self, deadline: float | None) -> str:
         """The token to send, fetched if need be; empty if none is needed.
@@ -340,19 +346,18 @@ class Caller:
         """
         if self.settings.token:
             return self.settings.token
-        if self.settings.user is None or self.settings.password is None:
-            return ""
-        if self._token is None:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            request = pb.AuthenticateRequest(name=self.settings.user, password=self.settings.password)
-            try:
-                response = await self.call(rpcs.AUTHENTICATE, request, timeout=left)
-                self._token = response.token
-            except EtcdError as error:
-                if error.text != TEXT_AUTH_NOT_ENABLED:
-                    raise
-                self._token = ""
-        return self._token
+        return "" if self.settings.user is None else await self._token.get(deadline)
+
+    async def _authenticate(self, deadline: float | None) -> str:
+        assert self.settings.user is not None and self.settings.password is not None, "asked without a user"  # noqa: PT018
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        request = pb.AuthenticateRequest(name=self.settings.user, password=self.settings.password)
+        try:
+            return (await self.call(rpcs.AUTHENTICATE, request, timeout=left)).token
+        except EtcdError as error:
+            if error.text != TEXT_AUTH_NOT_ENABLED:
+                raise
+        return ""
 
     async def _fresh_token(self, rpc: Any, deadline: float | None) -> str:
         return "" if rpc is rpcs.AUTHENTICATE else await self.token(deadline)

@@ -38,7 +38,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _EXIT_UNCAUGHT: Final = 1
 # The helper's program. The room of the command lies above this one, so it is handed in.
 _BOOT: Final = """
-import sys
+import gc, sys
+gc.disable()  # until a member begins to run
 sys.path.append(sys.argv[1])
 from etcdpy import cli
 from etcdpy.testing.starter import Helper

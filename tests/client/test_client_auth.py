@@ -263,20 +263,3 @@ def test_watch_without_permission(guarded: Server) -> None:
             with Client(guarded.endpoint, user="root", password="secret") as root:
                 root.put("b/1", "x")
             assert watch.next_batch(SECONDS).events[0].key == b"b/1"
-
-
-def test_watch_and_lease_on_the_asyncio_side(guarded: Server) -> None:
-    async def scenario() -> None:
-        async with (
-            AsyncClient(guarded.endpoint, user="alice", password="wonder") as client,
-            client.watch(prefix("a/")) as watch,
-            client.lease(2 * TTL_S) as lease,
-        ):
-            await client.put("a/held", "1", lease=lease)
-            assert (await anext(watch)).value == b"1"
-            await asyncio.to_thread(guarded.restart)
-            await client.put("a/2", "2")
-            assert (await watch.next_batch(SECONDS)).events[0].value == b"2"
-            assert not lease.is_lost
-
-    asyncio.run(scenario())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from etcdpy.client import Client, EtcdError, NoLeader, Unauthenticated, compare, op, rpcs
+from etcdpy.client import (
+    AsyncClient,
+    AuthFailed,
+    Client,
+    DeadlineExceeded,
+    EtcdError,
+    NoLeader,
+    Unauthenticated,
+    compare,
+    op,
+    rpcs,
+)
 from etcdpy.proto import rpc_pb2 as pb
 
 if TYPE_CHECKING:
@@ -170,6 +182,7 @@ def test_a_server_that_dies_with_a_call_in_its_hands(
                 call(client)
             assert caught.value.maybe_applied
         assert (len(first.calls), len(second.calls)) == (1, int(repeated))
+        first.stop()
         # Whoever is next goes where somebody is.
         client.put("k", "v")
         assert second.calls[-1] == "Put"
@@ -182,6 +195,26 @@ def test_a_write_goes_on_where_it_was_certainly_not_sent(
     gone.stop()
     connect([gone.endpoint, there.endpoint]).put("k", "v")
     assert there.calls == ["Put"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        aborts(Code.UNAVAILABLE, "etcdserver: no leader"),
+        lambda server, *_: server.closing.wait(SECONDS) and None,
+    ],
+    ids=["no leader", "silent"],
+)
+def test_after_a_write_has_failed_the_next_one_is_made_elsewhere(
+    script: Script, connect: Connect, scripted: Callable[..., Scripted]
+) -> None:
+    """A member that is cut off from the others must not keep a client that only writes."""
+    first, second = scripted(script), scripted()
+    client = connect([first.endpoint, second.endpoint], timeout=0.3)
+    with pytest.raises(EtcdError):
+        client.put("k", "1")
+    client.put("k", "2")
+    assert (first.calls, second.calls) == (["Put"], ["Put"])
 
 
 def test_a_read_is_given_up_at_its_deadline(connect: Connect, scripted: Callable[..., Scripted]) -> None:
@@ -211,6 +244,71 @@ def test_a_token_is_fetched_once_for_many(connect: Connect, scripted: Callable[.
     for _ in range(3):
         client.put("k", "v")
     assert server.calls == ["Authenticate", "Put", "Put", "Put"]
+
+
+MANY = 20
+
+
+def slow_and(refusing: bool) -> Script:
+    """Takes as long for a token as a password takes, and gives none if it is `refusing`."""
+
+    def script(server: Scripted, name: str, context: grpc.ServicerContext) -> None:
+        if name == "Authenticate":
+            server.closing.wait(0.1)
+            if refusing:
+                text = "etcdserver: authentication failed, invalid user ID or password"
+                context.abort(Code.INVALID_ARGUMENT, text)
+
+    return script
+
+
+@pytest.mark.parametrize("refusing", [False, True])
+def test_who_comes_together_gets_one_token_together(
+    refusing: bool, scripted: Callable[..., Scripted]
+) -> None:
+    server = scripted(slow_and(refusing))
+
+    async def awaited() -> list[Any]:
+        async with AsyncClient(server.endpoint, user="alice", password="wonder") as client:
+            calls = (client.put("k", "v") for _ in range(MANY))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    def called(client: Client) -> object:
+        try:
+            return client.put("k", "v")
+        except AuthFailed as error:
+            return error
+
+    with (
+        Client(server.endpoint, user="alice", password="wonder") as client,
+        ThreadPoolExecutor(MANY) as threads,
+    ):
+        results = list(threads.map(called, [client] * MANY))
+    results += asyncio.run(awaited())
+    assert [isinstance(one, AuthFailed) for one in results] == [refusing] * 2 * MANY
+    assert server.calls.count("Put") == (0 if refusing else 2 * MANY)
+    # Of the threads, one may come when the first are done.
+    assert server.calls.count("Authenticate") <= (6 if refusing else 2)
+
+
+def test_who_waits_for_a_token_of_others_has_its_own_time(scripted: Callable[..., Scripted]) -> None:
+    server = scripted(lambda server, name, context: server.closing.wait(SECONDS) and None)
+
+    async def scenario() -> None:
+        async with AsyncClient(server.endpoint, user="alice", password="wonder") as client:
+            patient = asyncio.create_task(client.put("k", "v"))
+            while not server.calls:
+                await asyncio.sleep(0.01)
+            with pytest.raises(DeadlineExceeded):
+                await client.within(0.1).put("k", "v")
+            patient.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await patient
+            with pytest.raises(DeadlineExceeded):
+                await client.within(0.1).put("k", "v")
+
+    asyncio.run(scenario())
+    assert server.calls == ["Authenticate", "Authenticate"]
 
 
 def test_who_insists_may_repeat(connect: Connect, scripted: Callable[..., Scripted]) -> None:
