@@ -334,3 +334,37 @@ def test_without_fsync_the_same_bytes_are_written(tmp_path: Path, writer_type: A
     assert safe == unsafe_names
     for name in safe:
         assert (tmp_path / "safe" / name).read_bytes() == (tmp_path / "unsafe" / name).read_bytes()
+
+
+class CountingFiles(RealFiles):
+    """A disk that remembers where was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[tuple[int, int]] = []
+
+    def pwrite(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
+        self.writes.append((offset, len(data)))
+        return super().pwrite(descriptor, data, offset)
+
+
+def test_zeros_are_written_ahead_now_and_then_and_never_over_anything(
+    tmp_path: Path, writer_type: type[Any]
+) -> None:
+    files, segment_bytes = CountingFiles(), 1_000_000
+    log = Log.create(tmp_path / "wal", b"who", segment_bytes=segment_bytes, files=files)
+    writer = writer_type(log)
+    files.writes.clear()
+    for _ in range(400):
+        writer.batch(1, size=4000)
+    log.close()
+    assert len(list((tmp_path / "wal").glob("*.wal"))) == 2
+    ahead = [(offset, size) for offset, size in files.writes if size > 8000]
+    assert 4 <= len(ahead) <= 20
+    assert max(size for _, size in ahead) > 100_000
+    assert max(offset + size for offset, size in files.writes) <= segment_bytes + 8000
+    for path in (tmp_path / "wal").glob("*.wal"):
+        assert path.stat().st_size <= segment_bytes + 8000
+    log, recovered = Log.open(tmp_path / "wal", SnapshotMark(), segment_bytes=segment_bytes)
+    assert recovered.encoded == writer.promised
+    log.close()
