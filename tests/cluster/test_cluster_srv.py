@@ -62,7 +62,7 @@ def test_a_founder_that_dies_right_after_it_has_made_its_log_takes_part(
     run(scenario())
 
 
-def fail(*arguments: object) -> None:
+def fail(*arguments: object, **named: object) -> None:
     raise OSError("the end")
 
 
