@@ -27,13 +27,13 @@ class AsyncDuplex(Generic[Request, Response]):
     """A call with streams both ways."""
 
     def __init__(self, method: Any, metadata: Metadata, timeout: float | None) -> None:
-        self._outgoing: asyncio.Queue[Request] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[Request | None] = asyncio.Queue()
         self._is_cancelled = False
         self._call = method(self._requests(), metadata=metadata, timeout=timeout)
 
     async def _requests(self) -> AsyncIterator[Request]:
-        while True:
-            yield await self._outgoing.get()
+        while (request := await self._outgoing.get()) is not None:
+            yield request
 
     def send(self, request: Request) -> None:
         self._outgoing.put_nowait(request)
@@ -51,6 +51,8 @@ class AsyncDuplex(Generic[Request, Response]):
     def cancel(self) -> None:
         self._is_cancelled = True
         self._call.cancel()
+        # The task that reads our requests for grpcio waits for one more, if the call had ended already.
+        self._outgoing.put_nowait(None)
 
 
 class AsyncSignal:

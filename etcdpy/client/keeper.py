@@ -153,7 +153,7 @@ class StreamKeeper(ABC, Generic[Request, Response]):
 
     async def _one_stream(self, target: Endpoint, pauses: Pauses) -> EtcdError | None:
         """Open a stream and serve it to its end; what ended it, if not the server's own wish."""
-        caller = self.caller
+        caller, stream = self.caller, None
         try:
             self._token_is_good = not caller.has_token
             self._token = await caller.token(caller.deadline(caller.settings.timeout))
@@ -178,6 +178,9 @@ class StreamKeeper(ABC, Generic[Request, Response]):
         except ValueError:
             # What grpcio says of a channel that was closed under the call.
             return Closed("the client is closed")
+        finally:
+            if stream is not None:
+                stream.cancel()  # also one that has ended: somebody still waits for our requests to it
         return None
 
     def _token_refused(self, token: str) -> None:
