@@ -27,6 +27,7 @@ class Bucket(IntEnum):
     COUNTS = 13
     V2 = 14
     LINKS = 15
+    IDENTITY = 16
 
 
 NAMES: Final[dict[Bucket, bytes]] = {
@@ -46,6 +47,7 @@ NAMES: Final[dict[Bucket, bytes]] = {
     Bucket.COUNTS: b"counts",
     Bucket.V2: b"v2",
     Bucket.LINKS: b"links",
+    Bucket.IDENTITY: b"identity",
 }
 
 # What a snapshot carries and a `Hash` covers, in name order. The rest can be rebuilt from KEY,

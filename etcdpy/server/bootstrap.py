@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from dataclasses import dataclass
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from etcdpy import wal
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     from etcdpy.server.log import Logger
 
 BOOTSTRAP_TERM = 1
+
+# The database's note of whose it is: member id, cluster id.
+IDENTITY_KEY = b"member"
+IDENTITY_IDS = Struct(">QQ")
 
 
 class DataDirectoryError(Exception):
@@ -152,6 +157,7 @@ def bootstrap(
     snapshot_index = 0 if snapshot is None else snapshot.metadata.index
     backend = _open_backend_at(config, call_soon, snapshot_index)
     identity = _identity(recovered.metadata)
+    _check_identity(identity, backend, where)
     if rows := backend.entries(Bucket.HISTORY):
         log.info("converting the history of keys; this is done once", rows=rows)
     state = build_state(config, backend)
@@ -357,6 +363,23 @@ def open_newest(
 def _mark_of(snapshot: WireSnapshot) -> wal.SnapshotMark:
     metadata = snapshot.metadata
     return wal.SnapshotMark(metadata.index, metadata.term, metadata.conf_state.SerializeToString())
+
+
+def _check_identity(identity: Identity, backend: Backend, where: Layout) -> None:
+    """A database belongs to the member whose log first met it."""
+    ids = (identity.member_id, identity.cluster_id)
+    stored = backend.get(Bucket.IDENTITY, IDENTITY_KEY)
+    if stored is None:
+        backend.put(Bucket.IDENTITY, IDENTITY_KEY, IDENTITY_IDS.pack(*ids))
+        return
+    of_database = IDENTITY_IDS.unpack(stored) if len(stored) == IDENTITY_IDS.size else (0, 0)
+    if of_database != ids:
+        backend.abandon()
+        raise DataDirectoryError(
+            f"{backend.path} is the database of member {of_database[0]:x} of cluster {of_database[1]:x}, but "
+            f"the log in {where.wal_dir} is that of member {ids[0]:x} of cluster {ids[1]:x}: put the "
+            "directories that belong together in their places, or restore this member from a snapshot"
+        )
 
 
 def _check_log_end(log: wal.Log, backend: Backend) -> None:

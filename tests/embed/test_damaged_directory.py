@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def live(directory: Path, puts: int) -> None:
+def live(directory: Path, puts: int, token: str = "etcd-cluster") -> None:
     """Start a member, write, and end it."""
 
     async def run() -> None:
-        server = await embed.start(Config.for_test(directory), Logger.silent())
+        config = Config.for_test(directory)
+        config.initial_cluster_token = token
+        server = await embed.start(config, Logger.silent())
         try:
             for number in range(puts):
                 request = pb.PutRequest(key=b"%d" % number)
@@ -57,6 +59,21 @@ def test_the_log_of_another_member(directory: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "other" / "member" / "wal", directory / "member" / "wal")
     with pytest.raises(DataDirectoryError, match=r"is at index \d+, but .* ends at \d+: .*another member's"):
         live(directory, 1)
+
+
+def test_the_log_of_another_cluster_that_is_long_enough(directory: Path, tmp_path: Path) -> None:
+    live(tmp_path / "other", 40, token="another")
+    ours = directory / "member" / "wal"
+    ours.rename(tmp_path / "ours")
+    shutil.copytree(tmp_path / "other" / "member" / "wal", ours)
+    with pytest.raises(
+        DataDirectoryError,
+        match=r"db is the database of member \w+ of cluster \w+, but the log in .*wal is that of member",
+    ):
+        live(directory, 1)
+    shutil.rmtree(ours)
+    (tmp_path / "ours").rename(ours)
+    live(directory, 1)
 
 
 def test_a_database_that_is_none(directory: Path) -> None:
