@@ -38,7 +38,7 @@ OVERLOAD_OPERATIONS: Final = 400_000
 # So the committer rests for so many times as long as a batch has taken it, within bounds: after a crash, that
 # much more of the log is applied again.
 PAUSE_RATIO: Final = 4
-PAUSE_S_MAX: Final = 0.5
+PAUSE_S_MAX: Final = 0.25
 OPERATIONS_MAX: Final = 100_000
 
 # What an interrupted defragmentation leaves behind.

@@ -225,16 +225,16 @@ def test_a_batch_that_took_long_is_followed_by_a_longer_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = Backend.open(tmp_path / "db", batch_interval_s=0.1, batch_operations_max=3)
-    times = iter([0.0, 0.1, 0.0, 0.001, 0.0, 0.001])
+    times = iter([0.0, 0.05, 0.0, 0.001, 0.0, 0.001])
     monkeypatch.setattr("etcdpy.backend.backend.perf_counter", lambda: next(times))
     backend.put(Bucket.LEASE, b"a", b"1")
     assert backend.should_flush(100)
     backend.flush()
     for key in (b"a", b"b", b"c"):
         backend.put(Bucket.LEASE, key, b"2")
-    assert not backend.should_flush(100.3), "0.1 s of work, four times that of rest"
-    assert backend.should_flush(100.45)
+    assert not backend.should_flush(100.15), "a twentieth of a second of work, four times that of rest"
+    assert backend.should_flush(100.25)
     backend.flush()
     backend.put(Bucket.LEASE, b"a", b"3")
-    assert backend.should_flush(100.6)
+    assert backend.should_flush(100.4)
     backend.close()
