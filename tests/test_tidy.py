@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,3 +105,38 @@ def test_what_a_page_names_is_there(page: Path) -> None:
     """A claim that points to a test which is gone is none."""
     named = set(NAMED.findall((ROOT / page).read_text()))
     assert [name for name in sorted(named) if not list(ROOT.glob(name.rstrip("./")))] == []
+
+
+def compiled_classes() -> dict[str, tuple[Path, list[str], bool]]:
+    """Classes of what is compiled: their file, their bases, and whether they write their constructor out."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["etcdpy"]["compiled"]
+    found: dict[str, tuple[Path, list[str], bool]] = {}
+    for path in sorted({path for pattern in patterns for path in (ROOT / "etcdpy").glob(pattern)}):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases = [ast.unparse(base) for base in node.bases]
+                methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+                found[node.name] = (path.relative_to(ROOT), bases, "__init__" in methods)
+    return found
+
+
+def derives(name: str, of: str, classes: dict[str, tuple[Path, list[str], bool]]) -> bool:
+    bases = classes[name][1] if name in classes else []
+    return of in bases or any(derives(base, of, classes) for base in bases)
+
+
+def test_compiled_classes_do_not_inherit_their_constructor() -> None:
+    """Compiled by mypyc, instances of one that does are never freed, nor is what they hold. Exceptions and
+    protocols are spared.
+    """
+    classes = compiled_classes()
+    leaking = {
+        f"{path}: {name}"
+        for name, (path, bases, has_constructor) in classes.items()
+        if not has_constructor
+        and any(base in classes for base in bases)
+        and not derives(name, "Exception", classes)
+        and "Protocol" not in bases
+    }
+    assert len(classes) > 100
+    assert not leaking

@@ -7,12 +7,17 @@ that answered them, or else in the loop's next turn.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-    from etcdpy.rpc.connection import Connection
+
+class Flushable(Protocol):
+    """A connection, as far as it matters here."""
+
+    def flush(self) -> None:
+        """Write what there is."""
 
 
 class Flushing:
@@ -20,10 +25,10 @@ class Flushing:
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: list[Connection] = []
+        self._waiting: list[Flushable] = []
         self._is_scheduled = False
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Flushable) -> None:
         """Write to it soon. Whoever adds makes sure to add a connection once."""
         self._waiting.append(connection)
         if not self._is_scheduled:

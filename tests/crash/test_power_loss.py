@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -122,7 +123,11 @@ def losses(recording: Recording) -> Iterator[tuple[int, Callable[[], bool]]]:
     for number in range(LOSSES):
         end = draw.randint(1, len(recording.steps))
         part = (0.0, 1.0, 0.5, 0.1, 0.9)[number % 5]
-        yield end, lambda part=part: draw.random() < part
+        yield end, partial(_reaches_the_disk, draw, part)
+
+
+def _reaches_the_disk(draw: random.Random, part: float) -> bool:
+    return draw.random() < part
 
 
 def check(place: Path, image: bytes, reported: int) -> None:

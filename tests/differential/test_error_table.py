@@ -73,13 +73,14 @@ def change(client: Client, request: Message) -> Message | Refusal:
     """The outcome. Etcd passes over a change of the members while it still finishes the one before; who asked
     for it then waits in vain.
     """
-    for _ in range(5):
+    tries = 5
+    while True:
+        tries -= 1
         answer = client.outcome(request, CHANGE_SECONDS_MAX)
         if "Member" in type(request).__name__:
             client.outcome(SETTLES, CHANGE_SECONDS_MAX)
-        if not (isinstance(answer, Refusal) and answer.code == "DEADLINE_EXCEEDED"):
+        if not tries or not (isinstance(answer, Refusal) and answer.code == "DEADLINE_EXCEEDED"):
             return answer
-    return answer
 
 
 def invalid(ask: Callable[[Stage], Message | Refusal], text: str, alone: str = "") -> Case:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import uvloop
 
@@ -132,7 +132,7 @@ class Peer:
         self.open.append(self)
 
     @classmethod
-    async def connect(cls, url: str, tls: ssl.SSLContext | None = None) -> Peer:
+    async def connect(cls, url: str, tls: ssl.SSLContext | None = None) -> Self:
         scheme, _, address = url.partition("://")
         options: dict[str, Any] = {"limit": 1 << 24}
         if tls is not None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from etcdpy.mvcc.shared_ranges import Name
     from etcdpy.rpc.call import Call
+    from etcdpy.rpc.member_view import MemberView
 
 # Keys and bytes that an answer may have in memory, by whether the transport can do without.
 _MEMORY = ((0, 0), (ANSWER_KEYS_MAX, ANSWER_BYTES_MAX))
@@ -53,6 +54,9 @@ _MEMORY = ((0, 0), (ANSWER_KEYS_MAX, ANSWER_BYTES_MAX))
 
 class KV(Service):
     """Requests on keys. Only the reads touch the store here; the writes come back from the log as results."""
+
+    def __init__(self, member: MemberView) -> None:
+        super().__init__(member)  # written out: see docs/performance.md, "Compiled"
 
     def methods(self) -> list[Method]:
         """What this service answers."""

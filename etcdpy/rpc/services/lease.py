@@ -41,6 +41,9 @@ PENDING_BYTES_MAX = 128 * 1024
 class Lease(Service):
     """Requests on leases."""
 
+    def __init__(self, member: MemberView) -> None:
+        super().__init__(member)  # written out: see docs/performance.md, "Compiled"
+
     def methods(self) -> list[Method]:
         """What this service answers."""
         service = "/etcdserverpb.Lease/"

@@ -49,6 +49,9 @@ _FRAGMENT = b"\x38\x01"  # WatchResponse.fragment = 7, true
 class Watch(Service):
     """Streams of events."""
 
+    def __init__(self, member: MemberView) -> None:
+        super().__init__(member)  # written out: see docs/performance.md, "Compiled"
+
     def methods(self) -> list[Method]:
         """What this service answers."""
         return [Method("/etcdserverpb.Watch/Watch", Kind.BIDI_STREAM, self.watch)]
