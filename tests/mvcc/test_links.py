@@ -118,6 +118,7 @@ class Died(Exception):
     """Instead of a process that is gone."""
 
 
+@pytest.mark.patches
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(OPERATIONS, st.integers(0, 12), OPERATIONS, st.integers(0, 12))
 def test_an_old_directory_is_converted_whenever_it_dies(
