@@ -63,10 +63,12 @@ def complaint(
         text=True,
         timeout=SECONDS_MAX,
         check=False,
-        preexec_fn=lower_limit,
+        preexec_fn=lower_limit if limit else None,
     )
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    last = [line for line in lines if line["level"] in ("fatal", "panic", "error")][-1]
+    complaints = [line for line in lines if line["level"] in ("fatal", "panic", "error")]
+    assert complaints, f"exit code {done.returncode}, and {done.stderr!r}"
+    last = complaints[-1]
     return done.returncode, last["msg"], last.get("error")
 
 

@@ -225,7 +225,7 @@ def test_what_a_restart_keeps(candidate: Kind, tmp_path: Path) -> None:
             assert client.outcome(pb.RangeRequest(key=b"k")) == BAD_TOKEN
             client.token = ""
             assert client.outcome(pb.RangeRequest(key=b"k")) == NOBODY
-        server.flags = (QUICK_PASSWORDS, jwt_flag, "--quota-backend-bytes=100000")
+        server.flags = (QUICK_PASSWORDS, jwt_flag, "--quota-backend-bytes=400000")
         server.restart()
         with Client(server.endpoint, simple) as client:
             assert client.outcome(pb.RangeRequest(key=b"k")) == BAD_TOKEN
@@ -241,7 +241,7 @@ def test_what_a_restart_keeps(candidate: Kind, tmp_path: Path) -> None:
             assert client.outcome(pb.RangeRequest(key=b"ann/1")) == OLD_REVISION
             assert client.outcome(pb.RangeRequest(key=b"ann/1", serializable=True)) == OLD_REVISION
             client.log_in("ann", "annpw")
-            too_much = client.outcome(pb.PutRequest(key=b"ann/4", value=bytes(100_000)))
+            too_much = client.outcome(pb.PutRequest(key=b"ann/4", value=bytes(400_000)))
             assert isinstance(too_much, Refusal)
             assert too_much.code == "RESOURCE_EXHAUSTED"
             root.log_in("root", "rootpw")

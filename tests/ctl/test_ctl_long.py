@@ -163,7 +163,7 @@ def test_a_learner_is_announced_in_the_same_words(reference: Kind, tmp_path: Pat
             url = f"http://127.0.0.1:{len(announced) + 1}"
             text = ask(program, server, "member", "add", "new", "--learner", f"--peer-urls={url}")
             added = text.split()[1]
-            lines = text.replace(added, "(id)").replace(url, "(url)").splitlines()
+            lines = text.replace(added.rjust(16), "(id)").replace(url, "(url)").splitlines()
             lines[3] = "".join(sorted(lines[3]))
             announced.append(lines)
             ask(program, server, "member", "remove", added)

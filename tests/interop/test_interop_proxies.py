@@ -64,7 +64,6 @@ def test_a_proxy_of_etcd(candidate: Kind, tmp_path: Path, name: str) -> None:
         assert stream.wait(lambda: sum(len(one.events) for one in stream.responses) == 3)
         stream.close()
         lease = client.ask(pb.LeaseGrantRequest(TTL=60), pb.LeaseGrantResponse).ID
-        # A stream that is closed behind its only request is often cancelled by grpc-proxy before the answer.
         eventually(lambda: getattr(client.keep_alive(lease), "TTL", 0) == 60)
         refused = client.outcome(pb.PutRequest())
         assert isinstance(refused, Refusal)

@@ -166,20 +166,25 @@ class Client:
     def keep_alive(
         self, lease: int, timeout: float = CALL_SECONDS_MAX
     ) -> pb.LeaseKeepAliveResponse | Refusal:
-        """One request on a stream of its own, one answer."""
+        """One request on a stream of its own, one answer. The stream stays open for requests until then."""
+        answered = threading.Event()
+
+        def requests() -> Iterator[pb.LeaseKeepAliveRequest]:
+            yield pb.LeaseKeepAliveRequest(ID=lease)
+            answered.wait(timeout)
+
         stream = self._channel.stream_stream(
             "/etcdserverpb.Lease/LeaseKeepAlive",
             request_serializer=pb.LeaseKeepAliveRequest.SerializeToString,
             response_deserializer=pb.LeaseKeepAliveResponse.FromString,
         )
-        call: Any = stream(
-            iter([pb.LeaseKeepAliveRequest(ID=lease)]), timeout=timeout, metadata=self._metadata()
-        )
+        call: Any = stream(requests(), timeout=timeout, metadata=self._metadata())
         try:
             return cast("pb.LeaseKeepAliveResponse", next(call))
         except grpc.RpcError as error:
             return refusal_of(error)
         finally:
+            answered.set()
             call.cancel()
 
     def watch_stream(self) -> WatchStream:
