@@ -178,6 +178,12 @@ class Recovery:
                 directory,
                 f"entries up to {state.commit} were committed but the log ends at {self.last_index}",
             )
+        if state is not None and self._terms and state.term < self._terms[-1]:
+            # The crash has left entries and taken the hard state that was written with them. To have entries
+            # of a term is to have entered it; a vote in it was never on disk. The log says so from now on,
+            # for a lower term behind these entries is taken for damage.
+            state = raft_pb2.HardState(term=self._terms[-1], vote=0, commit=state.commit)
+            self.hard_state, self.hard_state_bytes = state, state.SerializeToString()
         return Recovered(self.metadata, state, self.encoded)
 
     def _corrupt(self, reason: str) -> CorruptRecord:

@@ -138,6 +138,28 @@ def test_appends_without_sync_are_there_after_close(tmp_path: Path, writer_type:
     assert len(reopen(tmp_path).entries) == 1
 
 
+def test_entries_whose_hard_state_was_lost_raise_the_term(tmp_path: Path) -> None:
+    """A loss of power may keep the entries of a new term and take the hard state written behind them. The log
+    is then read again and again, and must stay readable.
+    """
+    directory = tmp_path / "wal"
+    log = Log.create(directory, b"who")
+    first = raft_pb2.Entry(Type=raft_pb2.EntryType.EntryNormal, Term=26, Index=1, Data=b"a")
+    log.append([(1, first.SerializeToString())], hard_state(26, vote=5, commit=1), sync=True)
+    second = raft_pb2.Entry(Type=raft_pb2.EntryType.EntryNormal, Term=27, Index=2, Data=b"b")
+    log.append([(2, second.SerializeToString())], None, sync=True)
+    log.close()
+    for _ in range(3):
+        found = reopen(directory)
+        assert len(found.entries) == 2
+        assert found.hard_state is not None
+        assert (found.hard_state.term, found.hard_state.vote, found.hard_state.commit) == (27, 0, 1)
+
+
+def hard_state(term: int, vote: int, commit: int) -> bytes:
+    return raft_pb2.HardState(term=term, vote=vote, commit=commit).SerializeToString()
+
+
 def test_a_new_leader_overwrites(tmp_path: Path, writer_type: Any) -> None:
     entry = writer_type.entry
     with closing(Log.create(tmp_path, b"who")) as log:
