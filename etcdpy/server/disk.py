@@ -104,7 +104,8 @@ class WalThread:
             if self._kernel is not None and isinstance(job, LogWrite) and job.synced_entries >= shared_min:
                 return self._told(self._begin(self._kernel, job, done), done)
             if may_wait:
-                return self._told(self._do_here(job), done)
+                self._do_here(job)
+                return self._told(True, done)
         self._under_way += 1
         self._jobs.put((job, done))
         return False
@@ -153,7 +154,7 @@ class WalThread:
             self._jobs.put(item)
         done(self._failure)
 
-    def _do_here(self, job: Job) -> bool:
+    def _do_here(self, job: Job) -> None:
         began = self._clock()
         self._do(job)
         ended = self._clock()
@@ -170,7 +171,6 @@ class WalThread:
         else:
             self._probe_at = ended + self._probe_pause_s
             self._probe_pause_s = min(2 * self._probe_pause_s, PROBE_PAUSE_S_MAX)
-        return True
 
     def _do(self, job: Job) -> None:
         """Run a job on whichever thread this is; the other one has nothing to do meanwhile."""

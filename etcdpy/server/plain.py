@@ -20,6 +20,8 @@ from etcdpy.proto.rpc_pb2 import Compare, PutRequest, TxnRequest
 COMPARES_MAX: Final = 8
 
 TARGET_VERSION: Final[int] = Compare.VERSION
+TARGET_CREATE: Final[int] = Compare.CREATE
+TARGET_MOD: Final[int] = Compare.MOD
 TARGET_VALUE: Final[int] = Compare.VALUE
 TARGET_LEASE: Final[int] = Compare.LEASE
 RESULT_MAX: Final[int] = Compare.NOT_EQUAL
@@ -29,23 +31,27 @@ _BYTES_1, _BYTES_2, _BYTES_3 = 0x0A, 0x12, 0x1A
 _VARINT_1, _VARINT_2, _VARINT_3 = 0x08, 0x10, 0x18
 _COMPARE_VALUE: Final = 7 << 3 | 2
 # The union members of Compare by target: version 4, create_revision 5, mod_revision 6, lease 8.
-_COMPARE_NUMBERS: Final = {4 << 3: 0, 5 << 3: 1, 6 << 3: 2, 8 << 3: 4}
+_COMPARE_NUMBERS: Final = {
+    4 << 3: TARGET_VERSION,
+    5 << 3: TARGET_CREATE,
+    6 << 3: TARGET_MOD,
+    8 << 3: TARGET_LEASE,
+}
 
 
 class PlainPut:
     """A PutRequest that sets a key, a value and perhaps a lease."""
 
-    __slots__ = ("data", "key", "lease", "value")
+    __slots__ = ("key", "lease", "value")
 
-    def __init__(self, data: bytes, key: bytes, value: bytes, lease: int) -> None:
-        self.data = data
+    def __init__(self, key: bytes, value: bytes, lease: int) -> None:
         self.key = key
         self.value = value
         self.lease = lease
 
     def message(self) -> PutRequest:
         """The same as a message."""
-        return PutRequest.FromString(self.data)
+        return PutRequest(key=self.key, value=self.value, lease=self.lease)
 
 
 class PlainCompare:
@@ -161,8 +167,7 @@ def _put(data: bytes, start: int, end: int) -> PlainPut:
         lease, at = _varint(data, at + 1)
     if at != end:
         raise _NotPlain
-    whole = data if not start and end == len(data) else data[start:end]
-    return PlainPut(whole, data[key_start:key_end], value, lease)
+    return PlainPut(data[key_start:key_end], value, lease)
 
 
 def _compare(data: bytes, start: int, end: int) -> PlainCompare:

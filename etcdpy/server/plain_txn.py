@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from etcdpy.lease import LeaseNotFound
 from etcdpy.proto.kv_pb2 import KeyValue
-from etcdpy.server.plain import TARGET_LEASE, TARGET_VALUE, TARGET_VERSION, PlainCompare, PlainPut, PlainTxn
+from etcdpy.server.plain import (
+    TARGET_CREATE,
+    TARGET_LEASE,
+    TARGET_VALUE,
+    TARGET_VERSION,
+    PlainCompare,
+    PlainPut,
+    PlainTxn,
+)
 from etcdpy.server.requests import encode_varint
 from etcdpy.server.results import EncodedResponse
 from etcdpy.server.txn import is_so, move_lease
@@ -19,9 +27,6 @@ from etcdpy.server.txn import is_so, move_lease
 if TYPE_CHECKING:
     from etcdpy.lease import Lessor
     from etcdpy.mvcc import WriteTxn
-
-# Targets of a Compare between the version and the value.
-_TARGET_CREATE: Final = 1
 
 _NOTHING: Final = EncodedResponse(b"")
 _SUCCEEDED: Final = b"\x10\x01"  # TxnResponse.succeeded = 2
@@ -98,7 +103,7 @@ def _holds(txn: WriteTxn, compare: PlainCompare) -> bool:
         elif target == TARGET_LEASE:
             found = meta.lease
         else:
-            found = meta.create_revision if target == _TARGET_CREATE else meta.mod_revision
+            found = meta.create_revision if target == TARGET_CREATE else meta.mod_revision
     return is_so(compare.result, found - compare.number)
 
 

@@ -36,7 +36,7 @@ from etcdpy.server.checks import (
     is_txn_serializable,
 )
 from etcdpy.server.errors import NoSpace
-from etcdpy.server.plain import COMPARES_MAX, read_put
+from etcdpy.server.plain import COMPARES_MAX, PlainTxn, read_put
 from etcdpy.server.plain import read_txn as read_plain_txn
 from etcdpy.server.ranges import has_filters, is_key_order, read_range
 from etcdpy.server.txn import read_txn
@@ -143,16 +143,11 @@ class KV(Service):
     def put(self, call: Call, data: bytes) -> None:
         """Write a key."""
         member = self._member
-        plain = read_put(data)
-        if plain is not None:
-            if not member.has_space(plain):
-                raise NoSpace
-            self.propose(call, "put", plain, data)
-            return
-        request = PutRequest.FromString(data)
+        request = read_put(data) or PutRequest.FromString(data)
         if not member.has_space(request):
             raise NoSpace
-        check_put(request)
+        if isinstance(request, PutRequest):
+            check_put(request)
         self.propose(call, "put", request, data)
 
     def delete_range(self, call: Call, data: bytes) -> None:
@@ -165,14 +160,12 @@ class KV(Service):
         """Compare, then read and write; one that only reads stays out of the log."""
         member = self._member
         plain = read_plain_txn(data) if member.config.max_txn_ops >= COMPARES_MAX else None
-        if plain is not None:
-            if not member.has_space(plain):
-                raise NoSpace
-            self.propose(call, "txn", plain, data)
-            return
-        request = TxnRequest.FromString(data)
+        request = plain or TxnRequest.FromString(data)
         if not member.has_space(request):
             raise NoSpace
+        if isinstance(request, PlainTxn):
+            self.propose(call, "txn", request, data)
+            return
         check_txn(request, member.config.max_txn_ops)
         if not is_txn_read_only(request):
             self.propose(call, "txn", request, data)
